@@ -1,0 +1,9 @@
+"""The errors a user can cause; each is shown as one line, without a traceback."""
+
+
+class UserError(ValueError):
+    """Something the user gave is wrong; the text names the file, key or value, and the mend."""
+
+
+class DecodeError(RuntimeError):
+    """A video or image could not be read; the text names the file and where reading broke."""

@@ -1,0 +1,140 @@
+"""The nouns: small frozen records whose shapes and units are checked when they are made.
+
+Pixel coordinates are x to the right and y down, in the video as shown (rotation applied); boxes are
+(x0, y0, x1, y1). Label 1 is fake, 0 is real.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+REAL, FAKE = 0, 1
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Video:
+    """One video file of a corpus and what the corpus says of it.
+
+    key: unique in the corpus, a relative posix path without suffix such as "Deepfakes/c23/519_515".
+    method: the manipulation's name, "real" for a real video.
+    identities: who is seen or whose face was used, each named "<corpus>:<id>"; empty when unknown.
+    partner: key of the real video a fake was made from, if known.
+    split: "train", "val" or "test"; None before a split is assigned.
+    """
+
+    key: str
+    path: Path
+    corpus: str
+    label: int
+    method: str
+    identities: tuple[str, ...] = ()
+    partner: str | None = None
+    split: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.label not in (REAL, FAKE):
+            raise ValueError(f"{self.key}: label must be 0 (real) or 1 (fake), not {self.label!r}")
+        if self.split is not None and self.split not in SPLITS:
+            raise ValueError(f"{self.key}: split must be one of {SPLITS}, not {self.split!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoInfo:
+    """What probing a file says: size in pixels as shown (rotation applied), length in frames, rate in 1/s."""
+
+    num_frames: int
+    fps: float
+    width: int
+    height: int
+    rotation_deg: int
+    codec: str
+    container: str
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Frames in order: rgb (N, H, W, 3) uint8, index (N,) int64 in the video, time_s (N,) float64."""
+
+    rgb: np.ndarray
+    index: np.ndarray
+    time_s: np.ndarray
+
+    def __post_init__(self) -> None:
+        num = len(self.rgb)
+        if self.rgb.dtype != np.uint8 or self.rgb.ndim != 4 or self.rgb.shape[3] != 3:
+            raise ValueError(f"rgb must be (N, H, W, 3) uint8, not {self.rgb.shape} {self.rgb.dtype}")
+        if self.index.shape != (num,) or self.time_s.shape != (num,):
+            raise ValueError(f"{num} frames with index {self.index.shape} and time_s {self.time_s.shape}")
+
+    def __len__(self) -> int:
+        return len(self.rgb)
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """All faces of one frame: boxes (F, 4) and landmarks (F, 5, 2) in pixels, scores (F,), all float32.
+
+    Landmarks: left eye, right eye, nose, left and right corner of the mouth, as seen in the picture.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    landmarks: np.ndarray
+
+    def __post_init__(self) -> None:
+        num = len(self.boxes)
+        shapes = (self.boxes.shape, self.scores.shape, self.landmarks.shape)
+        if shapes != ((num, 4), (num,), (num, 5, 2)):
+            raise ValueError(f"boxes, scores, landmarks have shapes {shapes}, not (F, 4), (F,), (F, 5, 2)")
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSpec:
+    """What a detector wants to see; it belongs to the model and travels in its checkpoint.
+
+    size: side of the square crop in pixels. margin: side of the crop over the longer side of the face box.
+    mean, std: per RGB channel, of values in [0, 1]. window: frames a window. stride: sampled frames from
+    one frame of a window to the next (1 = adjacent).
+    """
+
+    size: int
+    margin: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    window: int = 1
+    stride: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mean", tuple(self.mean))
+        object.__setattr__(self, "std", tuple(self.std))
+        if len(self.mean) != 3 or len(self.std) != 3:
+            raise ValueError(f"mean {self.mean} and std {self.std} need one value for each of R, G, B")
+        if min(self.size, self.window, self.stride) < 1 or self.margin < 1 or min(self.std) <= 0:
+            raise ValueError(f"size, window, stride, margin must be at least 1 and std above 0: {self}")
+
+    @property
+    def span(self) -> int:
+        """Sampled frames from a window's first frame to its last, both counted."""
+        return (self.window - 1) * self.stride + 1
+
+
+class Window(NamedTuple):
+    """Frames of one face that a detector judges together; the first three are its key.
+
+    video: row in the manifest. track: face track in that video. start: index of the first frame in the
+    video. rows: the frames' rows in the video's store file. seed: of the random augmentation.
+    """
+
+    video: int
+    track: int
+    start: int
+    rows: tuple[int, ...]
+    seed: int = 0
