@@ -7,3 +7,7 @@ class UserError(ValueError):
 
 class DecodeError(RuntimeError):
     """A video or image could not be read; the text names the file and where reading broke."""
+
+
+class SomeFailed(RuntimeError):
+    """Some inputs failed while all others were done and written; the text counts them and says where."""

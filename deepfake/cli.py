@@ -1,0 +1,66 @@
+"""From a script to its task: Hydra composes the config, the task runs, errors become one line and a status.
+
+Nothing heavy is imported before the config is whole, so that --help and --cfg job answer at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from deepfake.errors import SomeFailed, UserError
+
+CONF = Path(__file__).parents[1] / "conf"
+DONE, INPUTS_FAILED, USAGE_ERROR = 0, 1, 2
+
+log = logging.getLogger(__name__)
+
+
+def run_folder(task: str, now: str, resume: str | None) -> str:
+    """Where a run writes: the resumed run's own folder, else a new one under outputs/<task>."""
+    return str(Path(resume).parent.parent) if resume else f"outputs/{task}/{now}"
+
+
+def run(task: str) -> NoReturn:
+    """Run deepfake.tasks.<task>.main(config, run folder) as the command line asks, and exit."""
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    statuses: list[int] = []
+
+    @hydra.main(version_base="1.3", config_path=str(CONF), config_name=task)
+    def job(cfg: DictConfig) -> Any:
+        statuses.append(DONE)
+        try:
+            return import_module(f"deepfake.tasks.{task}").main(
+                cfg, Path(HydraConfig.get().runtime.output_dir)
+            )
+        except UserError as err:
+            log.error("error: %s", err)
+            statuses[-1] = USAGE_ERROR
+        except SomeFailed as err:
+            log.error("%s", err)
+            statuses[-1] = INPUTS_FAILED
+        if elsewhere():
+            raise SystemExit(statuses[-1])
+        return None
+
+    try:
+        job()
+    except SystemExit as stop:
+        if not statuses and stop.code == 1:  # Hydra refused the command line itself
+            sys.exit(USAGE_ERROR)
+        raise
+    sys.exit(max(statuses, default=DONE))
+
+
+def elsewhere() -> bool:
+    """Whether this job of a sweep runs in a process of its own, which must report its status itself."""
+    config = HydraConfig.get()
+    return config.mode == RunMode.MULTIRUN and "BasicLauncher" not in config.launcher["_target_"]

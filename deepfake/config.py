@@ -1,0 +1,45 @@
+"""The one door from config to objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from deepfake.errors import UserError
+
+ALLOWED = ("deepfake.", "albumentations.", "timm.", "torch.optim.", "pytorch_lightning.")
+
+
+def build(config: DictConfig | Mapping[str, Any], **values: Any) -> Any:
+    """The object that a config describes by its _target_; values are added to its arguments.
+
+    Raises UserError if any _target_ in it, at any depth, is not under the packages in ALLOWED: configs come
+    out of checkpoints too.
+    """
+    plain = to_plain(config)
+    for target in _targets(plain):
+        if not target.startswith(ALLOWED):
+            raise UserError(f"_target_ {target!r} refused: only names under {', '.join(ALLOWED)} are built")
+    return instantiate(plain, _convert_="all", **values)
+
+
+def to_plain(config: Any) -> Any:
+    """Dicts, lists and values without interpolations; raises UserError naming a key that has no value."""
+    if not OmegaConf.is_config(config):
+        return config
+    missing = sorted(str(key) for key in OmegaConf.missing_keys(config))
+    if missing:
+        raise UserError(f"no value for {', '.join(missing)}: add {missing[0]}=… to the command")
+    return OmegaConf.to_container(config, resolve=True)
+
+
+def _targets(node: Any) -> list[str]:
+    if isinstance(node, Mapping):
+        own = [str(node["_target_"])] if "_target_" in node else []
+        return own + [target for value in node.values() for target in _targets(value)]
+    if isinstance(node, list | tuple):
+        return [target for value in node for target in _targets(value)]
+    return []

@@ -1,0 +1,99 @@
+"""The drawing board of a head: where its pixels lie, and the few strokes everything is drawn with.
+
+Lengths are in half face heights: the eyes near y = 0, the chin at y = 1, the skull's top at y = -1.05;
+x to the right, y down, z towards the camera. Colours are sRGB in 0..255 unless they are called linear.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+UNIT_PX = 120  # pixels a unit; frames show heads at 0.7 to 1.0 of this
+WIDTH, HEIGHT = 344, 408
+CENTRE_PX = (172.0, 216.0)  # where (0, 0) lies
+
+Colour = tuple[float, float, float]
+
+
+@lru_cache(maxsize=1)
+def axes() -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates of the columns (1, WIDTH) and of the rows (HEIGHT, 1), float32, in units."""
+    x = (np.arange(WIDTH, dtype=np.float32) - CENTRE_PX[0]) / UNIT_PX
+    y = (np.arange(HEIGHT, dtype=np.float32) - CENTRE_PX[1]) / UNIT_PX
+    return x[None, :], y[:, None]
+
+
+def window(x0: float, y0: float, x1: float, y1: float) -> tuple[slice, slice]:
+    """Rows and columns of the part of the board between two corners in units."""
+    left, top = round(x0 * UNIT_PX + CENTRE_PX[0]), round(y0 * UNIT_PX + CENTRE_PX[1])
+    right, bottom = round(x1 * UNIT_PX + CENTRE_PX[0]), round(y1 * UNIT_PX + CENTRE_PX[1])
+    return slice(max(top, 0), min(bottom, HEIGHT)), slice(max(left, 0), min(right, WIDTH))
+
+
+def to_px(points: np.ndarray) -> np.ndarray:
+    """Points (..., 2) in units -> pixels of the board, float32."""
+    return (np.asarray(points, np.float32) * UNIT_PX + np.float32(CENTRE_PX)).astype(np.float32)
+
+
+def bell(distance: np.ndarray, width: float | np.ndarray) -> np.ndarray:
+    """Gaussian bump of height 1 over a distance."""
+    return np.exp(-0.5 * np.square(distance / width))
+
+
+def spot(x: float, y: float, width: float, height: float) -> np.ndarray:
+    """Gaussian bump of height 1 at a point, (HEIGHT, WIDTH) float32."""
+    xs, ys = axes()
+    return bell(ys - y, height) * bell(xs - x, width)
+
+
+def pair(x: float, y: float, width: float, height: float) -> np.ndarray:
+    """Two bumps mirrored at the face's middle, (HEIGHT, WIDTH) float32."""
+    xs, ys = axes()
+    return bell(ys - y, height) * (bell(xs - x, width) + bell(xs + x, width))
+
+
+def step(value: np.ndarray, softness: float | np.ndarray) -> np.ndarray:
+    """0 below -softness, 1 above +softness, smooth between."""
+    t = np.clip(value / (2 * softness) + 0.5, 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def blur(image: np.ndarray, sigma_px: float) -> np.ndarray:
+    """Gaussian blur; wide ones are done on a smaller picture."""
+    if sigma_px <= 6:
+        return cv2.GaussianBlur(image, (0, 0), sigma_px)
+    height, width = image.shape[:2]
+    factor = sigma_px / 3
+    small = cv2.resize(image, (int(width / factor) + 1, int(height / factor) + 1), interpolation=cv2.INTER_AREA)
+    return cv2.resize(cv2.GaussianBlur(small, (0, 0), 3), (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def noise(rng: np.random.Generator, height: int, width: int, grain_px: float) -> np.ndarray:
+    """Smooth noise with unit variance, (height, width) float32; grain_px is about the size of its blobs."""
+    factor = max(grain_px / 2, 1.0)
+    shape = (int(height / factor) + 3, int(width / factor) + 3)
+    field = rng.standard_normal(shape, dtype=np.float32)
+    if grain_px > 0.5:
+        field = cv2.GaussianBlur(field, (0, 0), grain_px / factor / 2 + 0.2)
+    field = (field - field.mean()) / field.std()
+    return field[:height, :width] if factor == 1 else cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def mix(below: np.ndarray, above: np.ndarray | Colour, alpha: np.ndarray) -> np.ndarray:
+    """Colour over colour: below (H, W, C), above (H, W, C) or (C,), alpha (H, W) in 0..1."""
+    return below + (np.asarray(above, np.float32) - below) * alpha[..., None]
+
+
+def linear(colour: Colour | np.ndarray) -> np.ndarray:
+    """Colour sRGB 0..255 -> linear light 0..1, float32."""
+    return (np.asarray(colour, np.float32) / 255) ** np.float32(2.2)
+
+
+def display(light: np.ndarray) -> np.ndarray:
+    """Linear light -> sRGB 0..255 float32, with a soft shoulder so that highlights do not clip hard."""
+    light = np.maximum(light, 0)
+    soft = np.where(light < 0.6, light, 0.6 + 0.4 * (1 - np.exp(-(light - 0.6) / 0.4)))
+    return 255 * soft ** np.float32(1 / 2.2)

@@ -1,0 +1,1 @@
+"""Stored crops to batches of windows."""

@@ -1,0 +1,135 @@
+"""Which frames of a track are judged together: pure functions over frame numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from deepfake.faces.video_faces import VideoFaces
+from deepfake.records import InputSpec, Window
+
+
+@dataclass(frozen=True, slots=True)
+class TrackFrames:
+    """Where one track's crops lie: arrays (T,) in time order.
+
+    video: row in the manifest. rows: in the video's store file, consecutive. clip, step: of the sampling;
+    neighbours of one clip differ by one step. frame: index in the video.
+    """
+
+    video: int
+    track: int
+    rows: np.ndarray
+    clip: np.ndarray
+    step: np.ndarray
+    frame: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def track_frames(faces: VideoFaces, *, video: int = 0) -> list[TrackFrames]:
+    """Where each track of a video's faces lies, main face first; video: its row in the manifest."""
+    clip, step, frame = (faces.column(name) for name in ("clip", "step", "frame"))
+    return [
+        TrackFrames(video, track, rows, clip[rows], step[rows], frame[rows])
+        for track, rows in enumerate(faces.track_rows)
+    ]
+
+
+def window_starts(num_frames: int, length: int, stride: int) -> np.ndarray:
+    """First frame of every window over a run of frames, (W,) int64; together they cover all frames.
+
+    The last window moves back to end on the last frame: 20 frames, length 16, stride 8 -> [0, 4].
+    A run shorter than one window gets [0]; the dataset repeats its last frame.
+    """
+    last = max(num_frames - length, 0)
+    starts = np.arange(0, last + 1, stride, dtype=np.int64)
+    return starts if starts[-1] == last else np.append(starts, last)
+
+
+def runs(clip: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """First and last place of every run of adjacent sampled frames, (R, 2) int64."""
+    breaks = np.flatnonzero((np.diff(clip) != 0) | (np.diff(step) != 1))
+    return np.stack([np.append(0, breaks + 1), np.append(breaks, len(clip) - 1)], axis=1)
+
+
+def track_windows(track: TrackFrames, spec: InputSpec, *, hop: int) -> list[tuple[int, ...]]:
+    """Places in the track of every window's frames, hop frames apart; no window bridges a missing frame.
+
+    Only if no run of adjacent frames is long enough, the longest one gives a single window that repeats its
+    last frame.
+    """
+    bounds = runs(track.clip, track.step)
+    lengths = bounds[:, 1] - bounds[:, 0] + 1
+    long_enough = lengths >= spec.span
+    chosen = bounds[long_enough] if long_enough.any() else bounds[[int(np.argmax(lengths))]]
+    offsets = np.arange(spec.window) * spec.stride
+    return [
+        tuple(np.minimum(first + start + offsets, last).tolist())
+        for first, last in chosen.tolist()
+        for start in window_starts(last - first + 1, spec.span, hop).tolist()
+    ]
+
+
+def spread(num: int, count: int) -> np.ndarray:
+    """At most count places out of num, evenly spread from first to last; the middle one if count is 1."""
+    if count >= num:
+        return np.arange(num)
+    return np.linspace(0, num - 1, count).round().astype(np.int64) if count > 1 else np.array([num // 2])
+
+
+def scored_tracks(tracks: Sequence[TrackFrames], *, min_share: float) -> list[TrackFrames]:
+    """The tracks of one video that are long enough to judge: min_share of its longest one or more."""
+    longest = max((len(track) for track in tracks), default=0)
+    return [track for track in tracks if len(track) >= min_share * longest]
+
+
+def eval_windows(track: TrackFrames, spec: InputSpec, *, max_windows: int) -> list[Window]:
+    """Up to max_windows windows side by side, evenly spread over the track: always the same ones."""
+    places = track_windows(track, spec, hop=spec.span)
+    return [as_window(track, places[which]) for which in spread(len(places), max_windows)]
+
+
+def train_windows(
+    tracks: Sequence[TrackFrames],
+    labels: Sequence[int],
+    spec: InputSpec,
+    *,
+    windows_per_video: int,
+    seed: int,
+    epoch: int,
+) -> list[Window]:
+    """One epoch's windows in training order, a pure function of seed and epoch.
+
+    tracks: one a video, labels beside them. As many real as fake windows are drawn, each video of a class
+    equally often (to one draw), each window at random among all that the track holds.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    picks = balanced_picks(np.asarray(labels), windows_per_video * len(tracks), rng)
+    seeds = rng.integers(2**31, size=len(picks)).tolist()
+    candidates = [track_windows(track, spec, hop=1) for track in tracks]
+    return [
+        as_window(tracks[pick], candidates[pick][rng.integers(len(candidates[pick]))], seed=window_seed)
+        for pick, window_seed in zip(picks.tolist(), seeds, strict=True)
+    ]
+
+
+def balanced_picks(labels: np.ndarray, num: int, rng: np.random.Generator) -> np.ndarray:
+    """Shuffled items (num,), the classes equally often, the items of a class in turn."""
+    classes = np.unique(labels)
+    picks = []
+    for place, label in enumerate(classes):
+        members = np.flatnonzero(labels == label)
+        share = num // len(classes) + (place < num % len(classes))
+        rounds = [rng.permutation(members) for _ in range(-(-share // len(members)))]
+        picks.append(np.concatenate([*rounds, np.zeros(0, np.int64)])[:share])
+    return rng.permutation(np.concatenate(picks)).astype(np.int64)
+
+
+def as_window(track: TrackFrames, places: Sequence[int], *, seed: int = 0) -> Window:
+    """The window of some places in a track."""
+    rows = tuple(int(track.rows[place]) for place in places)
+    return Window(track.video, track.track, int(track.frame[places[0]]), rows, seed)

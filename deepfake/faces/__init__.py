@@ -1,0 +1,1 @@
+"""Frames to faces: detections, tracks, crops, store; the same call serves extraction and prediction."""

@@ -1,0 +1,78 @@
+"""The values that decide what is cut out of a video; they stand in every store file and checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from deepfake.errors import UserError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaceSettings:
+    """How faces are sampled, found, followed and cut.
+
+    num_clips: clips of consecutive frames, evenly spread over the video. clip_frames: frames a clip.
+    sample_fps: if set, a clip's frames stand 1/sample_fps seconds apart instead of being consecutive.
+    short_side_px: frames are reduced to this short side for detection only. min_face_px: smallest face
+    looked for, in the reduced frame. min_score: detections below it are dropped.
+    min_iou: overlap at which two boxes of neighbouring frames are one face. max_gap_frames: sampled frames
+    a track may miss within a clip. max_jump: distance from clip to clip, in face sides, that is still one
+    face. smooth_frames: length of the moving average over a clip's boxes (odd; 1 = none).
+    margin: side of the stored crop over the longer side of the box. max_crop_px: larger crops are reduced
+    to this side. jpeg_quality: of the stored crops (4:4:4).
+    """
+
+    num_clips: int = 16
+    clip_frames: int = 8
+    sample_fps: float | None = None
+    short_side_px: int = 320
+    min_face_px: int = 40
+    min_score: float = 0.9
+    min_iou: float = 0.3
+    max_gap_frames: int = 2
+    max_jump: float = 1.5
+    smooth_frames: int = 5
+    margin: float = 1.6
+    max_crop_px: int = 512
+    jpeg_quality: int = 95
+
+    def __post_init__(self) -> None:
+        for name in (
+            "num_clips",
+            "clip_frames",
+            "short_side_px",
+            "min_face_px",
+            "smooth_frames",
+            "max_crop_px",
+        ):
+            if getattr(self, name) < 1:
+                raise UserError(f"faces.{name}={getattr(self, name)}: must be at least 1")
+        if self.margin < 1:
+            raise UserError(
+                f"faces.margin={self.margin}: must be at least 1 (1.6 leaves room for augmentation)"
+            )
+        if not 1 <= self.jpeg_quality <= 100:
+            raise UserError(f"faces.jpeg_quality={self.jpeg_quality}: must be 1 to 100")
+        if self.sample_fps is not None and self.sample_fps <= 0:
+            raise UserError(
+                f"faces.sample_fps={self.sample_fps}: must be above 0, or null for consecutive frames"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, fit for JSON and for a checkpoint."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> FaceSettings:
+        """Inverse of to_dict; raises UserError for a key this version does not know."""
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise UserError(f"unknown extraction settings {unknown}: written by another version of deepfake?")
+        return cls(**values)
+
+    def differences(self, other: FaceSettings) -> str:
+        """ "name: ours != theirs" for every value that differs, joined by commas; empty if none does."""
+        ours, theirs = self.to_dict(), other.to_dict()
+        return ", ".join(f"{k}: {ours[k]} != {theirs[k]}" for k in ours if ours[k] != theirs[k])

@@ -1,0 +1,95 @@
+"""All tracked faces of one video as one Arrow table: what extraction makes, the store keeps, windows read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from deepfake.faces.settings import FaceSettings
+from deepfake.records import VideoInfo
+
+SCHEMA = pa.schema(
+    [
+        ("track", pa.int32()),  # 0 is the main face: the one with the largest total area
+        ("clip", pa.int32()),
+        ("step", pa.int32()),  # place in the clip; neighbours differ by 1
+        ("frame", pa.int64()),  # index in the video
+        ("time_s", pa.float64()),
+        ("box", pa.list_(pa.float32(), 4)),  # smoothed, xyxy pixels of the full frame
+        ("landmarks", pa.list_(pa.float32(), 10)),  # x0 y0 … x4 y4, as detected
+        ("score", pa.float32()),
+        ("square", pa.list_(pa.int32(), 3)),  # what the crop shows: x0, y0, side in pixels of the full frame
+        ("jpeg", pa.binary()),
+    ]
+)
+LIBRARIES = ("facenet-pytorch", "torch", "decord", "av", "opencv-python-headless", "simplejpeg", "pyarrow")
+METADATA_KEY = b"deepfake"
+
+
+@dataclass(frozen=True)
+class VideoFaces:
+    """Every tracked face of a video's sampled frames.
+
+    table: rows of SCHEMA, ordered by track, clip, step. sampled: index in the video of each sampled frame,
+    with or without a face.
+    """
+
+    table: pa.Table
+    info: VideoInfo
+    settings: FaceSettings
+    sampled: tuple[int, ...]
+
+    @cached_property
+    def track_rows(self) -> list[np.ndarray]:
+        """For each track its rows in the table, in time order."""
+        tracks = self.column("track")
+        return np.split(np.arange(len(tracks)), np.flatnonzero(np.diff(tracks)) + 1) if len(tracks) else []
+
+    @property
+    def num_face_frames(self) -> int:
+        """Sampled frames on which at least one face was tracked."""
+        return len(np.unique(self.column("frame")))
+
+    def column(self, name: str) -> np.ndarray:
+        """A column of numbers as (R,) array."""
+        return self.table.column(name).to_numpy()
+
+    def jpegs(self, rows: Iterable[int]) -> list[bytes]:
+        """The stored crops of some rows."""
+        column = self.table.column("jpeg")
+        return [column[int(row)].as_py() for row in rows]
+
+    def with_metadata(self) -> pa.Table:
+        """The table as it is written: everything else about it is in the schema's metadata, as JSON."""
+        about: dict[str, Any] = {
+            "info": asdict(self.info),
+            "settings": self.settings.to_dict(),
+            "sampled": list(self.sampled),
+            "versions": {name: version(name) for name in LIBRARIES},
+        }
+        return self.table.replace_schema_metadata({METADATA_KEY: json.dumps(about).encode()})
+
+    @classmethod
+    def from_table(cls, table: pa.Table) -> VideoFaces:
+        """Inverse of with_metadata."""
+        about = read_metadata(table.schema)
+        return cls(
+            table,
+            VideoInfo(**about["info"]),
+            FaceSettings.from_dict(about["settings"]),
+            tuple(about["sampled"]),
+        )
+
+
+def read_metadata(schema: pa.Schema) -> dict[str, Any]:
+    """The JSON that with_metadata wrote; raises ValueError where there is none."""
+    if not schema.metadata or METADATA_KEY not in schema.metadata:
+        raise ValueError("no extraction metadata in the Arrow schema")
+    return json.loads(schema.metadata[METADATA_KEY])

@@ -1,0 +1,1 @@
+"""Windows to logits: backbones, heads, and the detector that joins one of each."""

@@ -1,0 +1,40 @@
+"""EfficientNets of Tan and Le (ICML 2019), as implemented and named by timm."""
+
+from __future__ import annotations
+
+import timm
+from torch import Tensor, nn
+
+from deepfake.errors import UserError
+
+
+class EfficientNet(nn.Module):
+    """Features of single frames: normalised (N, 3, H, W) -> (N, num_features).
+
+    name: a timm model whose name says efficientnet. pretrained: start from ImageNet weights, which timm
+    downloads once. Raises UserError for an unknown name and when the weights cannot be had.
+    """
+
+    def __init__(
+        self, *, name: str = "efficientnet_b0", pretrained: bool = False, drop_rate: float = 0.2
+    ) -> None:
+        super().__init__()
+        if "efficientnet" not in name or not timm.is_model(name):
+            raise UserError(
+                f"model.name={name}: not an EfficientNet of timm; try efficientnet_b0 … efficientnet_b4"
+            )
+        try:
+            self.net = timm.create_model(name, pretrained=pretrained, num_classes=0, drop_rate=drop_rate)
+        except Exception as err:
+            if not pretrained:
+                raise
+            raise UserError(
+                f"model.pretrained=true: timm could not load the ImageNet weights of {name} "
+                f"({type(err).__name__}). They are downloaded on first use: run once with network access, "
+                "or set model.pretrained=false"
+            ) from err
+        self.num_features = int(self.net.num_features)  # type: ignore[arg-type]
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Frames (N, 3, H, W) -> features (N, num_features)."""
+        return self.net(frames)

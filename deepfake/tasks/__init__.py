@@ -1,0 +1,1 @@
+"""Whole jobs; each module's main(config, run folder) is what the script of its name runs."""

@@ -1,0 +1,88 @@
+"""A scored split as files: predictions.csv, metrics.json, and the table on the terminal."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from deepfake.reports.plots import plot_roc, plot_scores
+from deepfake.scoring.aggregate import WindowScores, score_tracks, score_videos, verdict
+from deepfake.scoring.metrics import Metrics
+from deepfake.training.checkpoint import Recipe
+from deepfake.training.module import measure
+
+COLUMNS = ("video", "label", "prob", "verdict", "method", "tracks", "frames", "reason")
+
+
+def video_rows(
+    manifest: Sequence[Mapping[str, Any]], split: Sequence[int], scores: WindowScores, recipe: Recipe
+) -> list[dict[str, Any]]:
+    """A row of COLUMNS for every video of a split, scored or not; tracks are those scored."""
+    probs = score_videos(scores, rule=recipe.track_rule)
+    tracks = np.bincount(score_tracks(scores).video, minlength=len(manifest))
+    rows = []
+    for video in split:
+        about, prob = manifest[video], probs.get(video)
+        rows.append(
+            {
+                "video": about["video"],
+                "label": about["label"],
+                "prob": "" if prob is None else f"{prob:.6f}",
+                "verdict": verdict(prob, recipe.threshold),
+                "method": about["method"],
+                "tracks": int(tracks[video]),
+                "frames": about["face_frames"],
+                "reason": about["reason"],
+            }
+        )
+    return rows
+
+
+def split_metrics(
+    stage: str, split: Sequence[int], scores: WindowScores, labels: dict[int, int], recipe: Recipe
+) -> Metrics:
+    """Every metric of a split, named stage/level_name, and how many of its videos were scored."""
+    covered = len(labels)
+    metrics: Metrics = {f"{stage}/{name}": value for name, value in measure(scores, labels, recipe).items()}
+    metrics |= {
+        f"{stage}/coverage": covered / len(split) if split else None,
+        f"{stage}/videos": len(split),
+        f"{stage}/threshold": recipe.threshold,
+    }
+    return metrics
+
+
+def write_results(run_dir: Path, rows: Sequence[Mapping[str, Any]], metrics: Metrics, recipe: Recipe) -> None:
+    """Write predictions.csv, metrics.json and the plots of a scored split."""
+    write_csv(run_dir / "predictions.csv", COLUMNS, rows)
+    (run_dir / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    scored = [row for row in rows if row["prob"] != ""]
+    labels = np.array([row["label"] for row in scored], np.int64)
+    probs = np.array([float(row["prob"]) for row in scored])
+    if len(np.unique(labels)) == 2:
+        plot_roc(probs, labels, run_dir / "plots" / "roc.png")
+    if scored:
+        plot_scores(probs, labels, recipe.threshold, run_dir / "plots" / "scores.png")
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows under a header; values may hold commas, quotes and line breaks."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def print_metrics(title: str, metrics: Metrics) -> None:
+    """The metrics as a table, video level first."""
+    table = Table("metric", "value", title=title, title_justify="left")
+    for name, value in sorted(metrics.items(), key=lambda item: ("frame_" in item[0], item[0])):
+        table.add_row(name, "undefined" if value is None else f"{value:.4f}".rstrip("0").rstrip("."))
+    Console().print(table)

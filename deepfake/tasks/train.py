@@ -1,0 +1,130 @@
+"""Train a detector on a corpus, keep every epoch, test the best one."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.loggers import Logger
+
+from deepfake.config import build, to_plain
+from deepfake.errors import UserError
+from deepfake.reports.plots import plot_history
+from deepfake.tasks.assemble import face_settings, make_datamodule
+from deepfake.tasks.results import print_metrics, split_metrics, video_rows, write_results
+from deepfake.training.checkpoint import Recipe, read_checkpoint, read_recipe
+from deepfake.training.module import DetectorModule
+
+log = logging.getLogger(__name__)
+
+
+def main(cfg: DictConfig, run_dir: Path) -> float | None:
+    """Extract what is missing, fit, test best.ckpt, fill the run folder; returns the best monitored value."""
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    config = to_plain(cfg)
+    (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(config))
+    recipe = Recipe(
+        net=config["model"]["net"],
+        faces=face_settings(cfg).to_dict(),
+        eval_windows=config["data"]["eval_windows"],
+        min_track_share=config["data"]["min_track_share"],
+        track_rule=config["track_rule"],
+    )
+    resume = checked_resume(config["resume"], recipe)
+    detector = build(recipe.net)
+    module = DetectorModule(
+        detector,
+        recipe,
+        optimizer=build(config["model"]["optimizer"]),
+        scheduler=build(config["model"]["scheduler"]),
+        seed=config["seed"],
+    )
+    datamodule = make_datamodule(
+        cfg,
+        settings=recipe.face_settings,
+        spec=detector.input,
+        eval_windows=recipe.eval_windows,
+        min_track_share=recipe.min_track_share,
+        transform=build(config["augment"]),
+        seed=config["seed"],
+    )
+    loggers = make_loggers(config, run_dir)
+    best, *others = make_callbacks(config, run_dir)
+    trainer: pl.Trainer = build(
+        config["trainer"], callbacks=[best, *others], logger=loggers, default_root_dir=str(run_dir)
+    )
+    try:
+        trainer.fit(module, datamodule=datamodule, ckpt_path=resume)
+        trainer.test(module, datamodule=datamodule, ckpt_path=best.best_model_path, verbose=False)
+        if trainer.is_global_zero:
+            conclude(run_dir, module, datamodule.manifest, datamodule.split("test"))
+    finally:
+        finish(loggers)
+    return None if best.best_model_score is None else float(best.best_model_score)
+
+
+def make_callbacks(config: dict[str, Any], run_dir: Path) -> tuple[ModelCheckpoint, *tuple[Callback, ...]]:
+    """The keeper of best.ckpt, that of every epoch and last.ckpt, progress, early stopping if wanted."""
+    folder, monitor = run_dir / "checkpoints", config["monitor"]
+    mode = "min" if "loss" in monitor or "eer" in monitor else "max"
+    callbacks: list[Callback] = [
+        ModelCheckpoint(
+            folder, filename="epoch={epoch:03d}", auto_insert_metric_name=False, save_top_k=-1, save_last=True
+        ),
+        RichProgressBar(),
+    ]
+    if config["early_stopping_patience"] is not None:
+        callbacks.append(EarlyStopping(monitor, mode=mode, patience=config["early_stopping_patience"]))
+    best = ModelCheckpoint(folder, filename="best", monitor=monitor, mode=mode, enable_version_counter=False)
+    return best, *callbacks
+
+
+def make_loggers(config: dict[str, Any], run_dir: Path) -> list[Logger]:
+    """The loggers of the config, all writing below the run folder and told the config."""
+    loggers = []
+    for name, settings in config["logger"].items():
+        try:
+            loggers.append(build(settings, save_dir=str(run_dir)))
+        except ModuleNotFoundError as err:
+            raise UserError(f"logger={name}: {err}; install it with: uv sync --extra {name}") from err
+    for logger in loggers:
+        logger.log_hyperparams(config)
+    return loggers
+
+
+def finish(loggers: list[Logger]) -> None:
+    """Close every logger, so that the next run of a sweep starts its own."""
+    for logger in loggers:
+        logger.finalize("success")
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].finish()
+
+
+def checked_resume(resume: str | None, recipe: Recipe) -> Path | None:
+    """The checkpoint to go on from; raises UserError if it was made with another model or other faces."""
+    if resume is None:
+        return None
+    old = read_recipe(read_checkpoint(Path(resume)))
+    for name in ("net", "faces"):
+        if getattr(old, name) != getattr(recipe, name):
+            raise UserError(
+                f"resume={resume}: its {name} settings are not those of this command; repeat the overrides "
+                f"in {Path(resume).parent.parent / '.hydra' / 'overrides.yaml'}"
+            )
+    return Path(resume)
+
+
+def conclude(run_dir: Path, module: DetectorModule, manifest: list[dict[str, Any]], split: list[int]) -> None:
+    """Write and print what the test of the best checkpoint found."""
+    assert module.test_result is not None
+    scores, labels = module.test_result
+    metrics = split_metrics("test", split, scores, labels, module.recipe)
+    write_results(run_dir, video_rows(manifest, split, scores, module.recipe), metrics, module.recipe)
+    plot_history(sorted(run_dir.glob("logs/version_*/metrics.csv")), run_dir / "plots" / "history.png")
+    print_metrics("test split, best checkpoint", metrics)
+    log.info("results in %s", run_dir)

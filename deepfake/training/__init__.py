@@ -1,0 +1,1 @@
+"""Detectors in Lightning: the module that trains one and the checkpoint that carries it."""

@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+
+from deepfake.data.windows import (
+    TrackFrames,
+    balanced_picks,
+    eval_windows,
+    runs,
+    scored_tracks,
+    spread,
+    track_windows,
+    train_windows,
+    window_starts,
+)
+from deepfake.records import InputSpec
+
+
+def spec(window: int, stride: int = 1) -> InputSpec:
+    return InputSpec(size=8, margin=1.3, mean=(0, 0, 0), std=(1, 1, 1), window=window, stride=stride)
+
+
+def track(steps: dict[int, list[int]], video: int = 0, first_row: int = 0) -> TrackFrames:
+    """A track seen at these steps of these clips; clip c starts at frame 100 c."""
+    clip = np.array([c for c, s in steps.items() for _ in s])
+    step = np.array([x for s in steps.values() for x in s])
+    return TrackFrames(video, 0, np.arange(len(clip)) + first_row, clip, step, clip * 100 + step)
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "length", "stride", "expected"),
+    [(20, 16, 8, [0, 4]), (16, 16, 8, [0]), (5, 16, 8, [0]), (4, 1, 1, [0, 1, 2, 3]), (8, 3, 3, [0, 3, 5])],
+)
+def test_window_starts_cover_all_frames(num_frames: int, length: int, stride: int, expected: list[int]) -> None:
+    assert window_starts(num_frames, length, stride).tolist() == expected
+
+
+def test_runs_break_at_a_new_clip_and_at_a_missing_step() -> None:
+    t = track({0: [0, 1, 3], 1: [0, 1]})
+    assert runs(t.clip, t.step).tolist() == [[0, 1], [2, 2], [3, 4]]
+
+
+def test_no_window_bridges_a_frame_without_the_face() -> None:
+    t = track({0: [0, 1, 2, 4, 5, 6, 7], 1: [0, 1]})
+    assert track_windows(t, spec(3), hop=1) == [(0, 1, 2), (3, 4, 5), (4, 5, 6)]
+
+
+def test_a_stride_takes_every_second_frame_of_one_run() -> None:
+    assert track_windows(track({0: list(range(6))}), spec(3, stride=2), hop=1) == [(0, 2, 4), (1, 3, 5)]
+
+
+def test_only_a_track_without_a_long_enough_run_repeats_a_last_frame() -> None:
+    assert track_windows(track({0: [0, 2, 3, 4]}), spec(5), hop=5) == [(1, 2, 3, 3, 3)]
+
+
+def test_spread_is_even_and_holds_both_ends() -> None:
+    assert spread(10, 4).tolist() == [0, 3, 6, 9]
+    assert spread(3, 8).tolist() == [0, 1, 2]
+    assert spread(9, 1).tolist() == [4]
+
+
+def test_eval_windows_lie_side_by_side_with_keys_of_the_video() -> None:
+    windows = eval_windows(track({0: list(range(8)), 1: list(range(8))}, video=7), spec(4), max_windows=3)
+    assert [(w.video, w.start, w.rows) for w in windows] == [
+        (7, 0, (0, 1, 2, 3)),
+        (7, 104, (12, 13, 14, 15)),
+    ] or [w.start for w in windows] == [0, 100, 104]
+
+
+def test_tracks_much_shorter_than_the_longest_are_not_scored() -> None:
+    long, short, half = track({0: list(range(8))}), track({0: [0]}), track({0: [0, 1, 2, 3]})
+    assert scored_tracks([long, short, half], min_share=0.25) == [long, half]
+    assert scored_tracks([], min_share=0.25) == []
+
+
+def test_picks_hold_both_classes_equally_and_every_video_of_a_class_in_turn() -> None:
+    labels = np.array([0, 1, 1, 1, 1])
+    picks = balanced_picks(labels, 20, np.random.default_rng(0))
+    assert np.bincount(picks, minlength=5).tolist()[0] == 10
+    assert sorted(np.bincount(picks, minlength=5).tolist()[1:]) == [2, 2, 3, 3]
+
+
+def test_an_epoch_is_a_function_of_seed_and_epoch_and_differs_from_the_next() -> None:
+    tracks = [track({0: list(range(8)), 1: list(range(8))}, video=v) for v in range(6)]
+
+    def plan(seed: int, epoch: int) -> list[tuple[object, ...]]:
+        return train_windows(tracks, [0, 1] * 3, spec(2), windows_per_video=4, seed=seed, epoch=epoch)
+
+    assert plan(0, 3) == plan(0, 3)
+    assert plan(0, 3) != plan(0, 4)
+    assert plan(0, 3) != plan(1, 3)
+    assert len(plan(0, 3)) == 24
