@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
 
 from deepfake.errors import UserError
 
@@ -23,17 +25,24 @@ def build(config: DictConfig | Mapping[str, Any], **values: Any) -> Any:
     for target in _targets(plain):
         if not target.startswith(ALLOWED):
             raise UserError(f"_target_ {target!r} refused: only names under {', '.join(ALLOWED)} are built")
-    return instantiate(plain, _convert_="all", **values)
+    try:
+        return instantiate(plain, _convert_="all", **values)
+    except InstantiationException as err:
+        cause: BaseException | None = err
+        while cause is not None and not isinstance(cause, UserError | ModuleNotFoundError):
+            cause = cause.__cause__
+        raise cause or err from err
 
 
 def to_plain(config: Any) -> Any:
     """Dicts, lists and values without interpolations; raises UserError naming a key that has no value."""
     if not OmegaConf.is_config(config):
         return config
-    missing = sorted(str(key) for key in OmegaConf.missing_keys(config))
-    if missing:
-        raise UserError(f"no value for {', '.join(missing)}: add {missing[0]}=… to the command")
-    return OmegaConf.to_container(config, resolve=True)
+    try:
+        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except (MissingMandatoryValue, InterpolationToMissingValueError) as err:
+        key = str(err).partition("Missing mandatory value: ")[2].split()[0]
+        raise UserError(f"no value for {key}: add {key}=… to the command") from err
 
 
 def _targets(node: Any) -> list[str]:

@@ -16,7 +16,7 @@ from deepfake.faces.video_faces import SCHEMA, VideoFaces
 from deepfake.records import Detections, Frames, VideoInfo
 from deepfake.video.decode import read_clips
 from deepfake.video.images import IMAGE_SUFFIXES, read_image
-from deepfake.video.probe import frame_times, probe
+from deepfake.video.probe import scan
 from deepfake.video.sampling import clip_indices, timed_clip_indices
 
 Detector = Callable[[np.ndarray], list[Detections]]
@@ -65,17 +65,18 @@ def sample(path: Path, settings: FaceSettings) -> tuple[VideoInfo, Iterator[Fram
             container="image",
         )
         return info, iter([image])
-    info = probe(path)
+    scanned = scan(path)
+    info = scanned.info
     if settings.sample_fps is None:
         clips = clip_indices(info.num_frames, num_clips=settings.num_clips, clip_frames=settings.clip_frames)
     else:
         clips = timed_clip_indices(
-            frame_times(path),
+            scanned.time_s,
             num_clips=settings.num_clips,
             clip_frames=settings.clip_frames,
             sample_fps=settings.sample_fps,
         )
-    return info, read_clips(path, clips)
+    return info, read_clips(path, clips, scanned=scanned)
 
 
 def tracklet_rows(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -12,7 +11,7 @@ from deepfake.scoring.aggregate import WindowScores
 
 
 class VideoScores(Metric):
-    """Collects logits with keys and labels; compute() joins all processes and counts duplicates once."""
+    """Collects logits with keys and labels; gather() joins all processes and counts duplicates once."""
 
     full_state_update = False
     keys: list[Tensor]
@@ -28,11 +27,15 @@ class VideoScores(Metric):
         self.keys.append(torch.stack([video, track, start, label.long()], dim=1))
         self.logits.append(logit.detach().double())
 
-    def compute(self) -> tuple[WindowScores, dict[int, int]]:
-        """All windows so far, sorted by key, and the label of each video."""
+    def compute(self) -> tuple[Tensor, Tensor]:
+        """Keys and labels (W, 4) int64 and logits (W,) float64 of all windows and processes, as they came."""
         if len(self.keys) == 0:
-            empty = np.zeros(0, np.int64)
-            return WindowScores(empty, empty, empty, np.zeros(0)), {}
-        video, track, start, label = dim_zero_cat(self.keys).cpu().numpy().T
-        scores = WindowScores(video, track, start, dim_zero_cat(self.logits).cpu().numpy())
+            return torch.zeros(0, 4, dtype=torch.int64), torch.zeros(0, dtype=torch.float64)
+        return dim_zero_cat(self.keys), dim_zero_cat(self.logits)
+
+    def gather(self) -> tuple[WindowScores, dict[int, int]]:
+        """All windows so far, sorted by key, each once, and the label of each video."""
+        keys, logits = self.compute()
+        video, track, start, label = keys.cpu().numpy().T
+        scores = WindowScores(video, track, start, logits.cpu().numpy())
         return scores.unique(), dict(zip(video.tolist(), label.tolist(), strict=True))

@@ -13,7 +13,7 @@ from deepfake.config import build, to_plain
 from deepfake.errors import UserError
 from deepfake.records import SPLITS
 from deepfake.tasks.assemble import make_datamodule
-from deepfake.tasks.results import print_metrics, split_metrics, video_rows, write_results
+from deepfake.tasks.results import print_metrics, shown, split_metrics, video_rows, write_results
 from deepfake.training.checkpoint import load_detector
 from deepfake.training.module import DetectorModule
 
@@ -47,6 +47,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     if not split:
         raise UserError(f"split={config['split']}: no video of {config['data']['root']} belongs to it")
     metrics = split_metrics(config["split"], split, scores, labels, recipe)
-    write_results(run_dir, video_rows(datamodule.manifest, split, scores, recipe), metrics, recipe)
+    rows = video_rows(datamodule.manifest, split, scores, recipe)
+    write_results(run_dir, rows, metrics, threshold=recipe.threshold, store=datamodule.store)
     print_metrics(f"{config['split']} split of {config['data']['name']}", metrics)
-    log.info("results in %s", run_dir)
+    log.info("results in %s", shown(run_dir))

@@ -15,6 +15,7 @@ from deepfake.config import build, to_plain
 from deepfake.errors import SomeFailed
 from deepfake.faces.fill import fill_store
 from deepfake.tasks.assemble import face_settings, make_store, pick_device
+from deepfake.tasks.results import shown
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
         faces, frames = (sum(row[name] for row in group) for name in ("face_frames", "sampled_frames"))
         table.add_row(split, method, str(count), f"{faces / max(frames, 1):.1%} of frames")
     Console().print(table)
-    log.info("summary in %s", run_dir / "summary.json")
+    log.info("summary in %s", shown(run_dir / "summary.json"))
     if failed:
         raise SomeFailed(
             f"{len(failed)} of {len(rows)} videos could not be read: see {store.root / 'lost.csv'}"

@@ -26,9 +26,10 @@ from deepfake.parallel import Failure, map_unordered
 from deepfake.reports.prediction_page import write_page
 from deepfake.scoring.aggregate import WindowScores, score_tracks, score_videos, verdict
 from deepfake.tasks.assemble import pick_device
-from deepfake.tasks.results import write_csv
+from deepfake.tasks.results import shown, write_csv
 from deepfake.training.checkpoint import Recipe, load_detector
-from deepfake.video.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from deepfake.video.images import IMAGE_SUFFIXES
+from deepfake.video.probe import VIDEO_SUFFIXES
 
 log = logging.getLogger(__name__)
 
@@ -106,10 +107,10 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     for prediction in predictions[:20]:
         prob = "  -  " if prediction.prob is None else f"{prediction.prob:.3f}"
         log.info("%s  %-12s  %s  %s", prob, prediction.verdict, prediction.file, prediction.reason)
-    log.info("results in %s", run_dir)
+    log.info("results in %s", shown(run_dir))
     if failed := sum(prediction.status == "error" for prediction in predictions):
         raise SomeFailed(
-            f"{failed} of {len(files)} files could not be read: see {run_dir / 'predictions.csv'}"
+            f"{failed} of {len(files)} files could not be read: see {shown(run_dir / 'predictions.csv')}"
         )
 
 

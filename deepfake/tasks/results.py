@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from deepfake.faces.crop import decode_jpeg
+from deepfake.faces.store import FaceStore
+from deepfake.reports.faces import ScoredFace, plot_faces, spread_over_methods
 from deepfake.reports.plots import plot_roc, plot_scores
 from deepfake.scoring.aggregate import WindowScores, score_tracks, score_videos, verdict
 from deepfake.scoring.metrics import Metrics
@@ -59,7 +63,14 @@ def split_metrics(
     return metrics
 
 
-def write_results(run_dir: Path, rows: Sequence[Mapping[str, Any]], metrics: Metrics, recipe: Recipe) -> None:
+def write_results(
+    run_dir: Path,
+    rows: Sequence[Mapping[str, Any]],
+    metrics: Metrics,
+    *,
+    threshold: float,
+    store: FaceStore,
+) -> None:
     """Write predictions.csv, metrics.json and the plots of a scored split."""
     write_csv(run_dir / "predictions.csv", COLUMNS, rows)
     (run_dir / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
@@ -69,7 +80,23 @@ def write_results(run_dir: Path, rows: Sequence[Mapping[str, Any]], metrics: Met
     if len(np.unique(labels)) == 2:
         plot_roc(probs, labels, run_dir / "plots" / "roc.png")
     if scored:
-        plot_scores(probs, labels, recipe.threshold, run_dir / "plots" / "scores.png")
+        plot_scores(probs, labels, threshold, run_dir / "plots" / "scores.png")
+    plot_scored_faces(run_dir / "plots" / "faces.png", rows, store, threshold)
+
+
+def plot_scored_faces(
+    path: Path, rows: Sequence[Mapping[str, Any]], store: FaceStore, threshold: float, *, count: int = 24
+) -> None:
+    """The middle crop of some scored videos' main faces with their probs, methods in turn."""
+    scored = [row for row in rows if row["prob"] != ""]
+    faces = []
+    for place in spread_over_methods([row["method"] for row in scored], count):
+        row, found = scored[place], store.read(scored[place]["video"])
+        middle = found.track_rows[0][len(found.track_rows[0]) // 2]
+        crop = decode_jpeg(found.jpegs([middle])[0])
+        faces.append(ScoredFace(crop, row["method"], row["label"], float(row["prob"])))
+    if faces:
+        plot_faces(faces, threshold, path)
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -78,6 +105,11 @@ def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, An
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def shown(path: Path) -> str:
+    """A path as a person would type it here."""
+    return os.path.relpath(path) if path.resolve().is_relative_to(Path.cwd()) else str(path)
 
 
 def print_metrics(title: str, metrics: Metrics) -> None:

@@ -9,16 +9,18 @@ from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
 from deepfake.config import build, to_plain
+from deepfake.data.datamodule import FaceDataModule
 from deepfake.errors import UserError
 from deepfake.reports.plots import plot_history
 from deepfake.tasks.assemble import face_settings, make_datamodule
-from deepfake.tasks.results import print_metrics, split_metrics, video_rows, write_results
+from deepfake.tasks.results import print_metrics, shown, split_metrics, video_rows, write_results
 from deepfake.training.checkpoint import Recipe, read_checkpoint, read_recipe
 from deepfake.training.module import DetectorModule
+from deepfake.training.progress import EpochLines
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +64,7 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
         trainer.fit(module, datamodule=datamodule, ckpt_path=resume)
         trainer.test(module, datamodule=datamodule, ckpt_path=best.best_model_path, verbose=False)
         if trainer.is_global_zero:
-            conclude(run_dir, module, datamodule.manifest, datamodule.split("test"))
+            conclude(run_dir, module, datamodule)
     finally:
         finish(loggers)
     return None if best.best_model_score is None else float(best.best_model_score)
@@ -76,7 +78,7 @@ def make_callbacks(config: dict[str, Any], run_dir: Path) -> tuple[ModelCheckpoi
         ModelCheckpoint(
             folder, filename="epoch={epoch:03d}", auto_insert_metric_name=False, save_top_k=-1, save_last=True
         ),
-        RichProgressBar(),
+        EpochLines(),
     ]
     if config["early_stopping_patience"] is not None:
         callbacks.append(EarlyStopping(monitor, mode=mode, patience=config["early_stopping_patience"]))
@@ -119,12 +121,14 @@ def checked_resume(resume: str | None, recipe: Recipe) -> Path | None:
     return Path(resume)
 
 
-def conclude(run_dir: Path, module: DetectorModule, manifest: list[dict[str, Any]], split: list[int]) -> None:
+def conclude(run_dir: Path, module: DetectorModule, datamodule: FaceDataModule) -> None:
     """Write and print what the test of the best checkpoint found."""
     assert module.test_result is not None
     scores, labels = module.test_result
+    split = datamodule.split("test")
     metrics = split_metrics("test", split, scores, labels, module.recipe)
-    write_results(run_dir, video_rows(manifest, split, scores, module.recipe), metrics, module.recipe)
+    rows = video_rows(datamodule.manifest, split, scores, module.recipe)
+    write_results(run_dir, rows, metrics, threshold=module.recipe.threshold, store=datamodule.store)
     plot_history(sorted(run_dir.glob("logs/version_*/metrics.csv")), run_dir / "plots" / "history.png")
     print_metrics("test split, best checkpoint", metrics)
-    log.info("results in %s", run_dir)
+    log.info("results in %s", shown(run_dir))

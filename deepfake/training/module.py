@@ -78,7 +78,7 @@ class DetectorModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Choose the threshold, then measure with it."""
-        scores, labels = self.scores.compute()
+        scores, labels = self.scores.gather()
         videos = score_videos(scores, rule=self.recipe.track_rule)
         threshold = youden_threshold(list(videos.values()), [labels[video] for video in videos])
         self.recipe = replace(self.recipe, threshold=threshold)
@@ -86,7 +86,7 @@ class DetectorModule(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Measure with the threshold of the checkpoint."""
-        self.test_result = self.scores.compute()
+        self.test_result = self.scores.gather()
         self._log_metrics("test", *self.test_result)
 
     def configure_optimizers(self) -> Any:

@@ -30,7 +30,9 @@ def track(steps: dict[int, list[int]], video: int = 0, first_row: int = 0) -> Tr
     ("num_frames", "length", "stride", "expected"),
     [(20, 16, 8, [0, 4]), (16, 16, 8, [0]), (5, 16, 8, [0]), (4, 1, 1, [0, 1, 2, 3]), (8, 3, 3, [0, 3, 5])],
 )
-def test_window_starts_cover_all_frames(num_frames: int, length: int, stride: int, expected: list[int]) -> None:
+def test_window_starts_cover_all_frames(
+    num_frames: int, length: int, stride: int, expected: list[int]
+) -> None:
     assert window_starts(num_frames, length, stride).tolist() == expected
 
 

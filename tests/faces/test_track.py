@@ -8,7 +8,9 @@ from deepfake.records import Detections
 def frame(*boxes: tuple[float, float, float, float]) -> Detections:
     num = len(boxes)
     return Detections(
-        np.array(boxes, np.float32).reshape(-1, 4), np.ones(num, np.float32), np.zeros((num, 5, 2), np.float32)
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.ones(num, np.float32),
+        np.zeros((num, 5, 2), np.float32),
     )
 
 

@@ -1,0 +1,29 @@
+"""Training on the terminal: a bar while an epoch runs, then one line that stays."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import RichProgressBar
+
+log = logging.getLogger(__name__)
+
+SHOWN = ("train/loss", "val/loss", "val/video_auroc", "val/video_accuracy")
+
+
+class EpochLines(RichProgressBar):
+    """Lightning's bar, without its numbers, and a log line of the metrics that matter after each epoch."""
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        """Nothing beside the bar."""
+        return {}
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say how the epoch went; validation has run by now."""
+        super().on_train_epoch_end(trainer, pl_module)
+        if trainer.is_global_zero:
+            values = trainer.callback_metrics
+            line = "  ".join(f"{name} {float(values[name]):.3f}" for name in SHOWN if name in values)
+            log.info("epoch %d of %s  %s", trainer.current_epoch + 1, trainer.max_epochs, line)

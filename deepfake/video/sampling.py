@@ -1,0 +1,58 @@
+"""Which frames of a video are looked at: clips of neighbouring frames, evenly spread. Pure functions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def clip_indices(num_frames: int, *, num_clips: int, clip_frames: int) -> list[np.ndarray]:
+    """Frame indices of each clip, (clip_frames,) int64, consecutive, never overlapping.
+
+    The first clip starts with the video and the last ends with it; a single clip sits in the middle. A
+    video too short for all clips gets fewer; one shorter than a clip gives one clip of all its frames.
+    """
+    length = min(clip_frames, num_frames)
+    count = max(1, min(num_clips, num_frames // max(length, 1)))
+    return [start + np.arange(length) for start in spread_starts(num_frames - length, count)]
+
+
+def timed_clip_indices(
+    time_s: np.ndarray, *, num_clips: int, clip_frames: int, sample_fps: float
+) -> list[np.ndarray]:
+    """Like clip_indices, but a clip's frames stand about 1 / sample_fps seconds apart.
+
+    time_s: (N,) presentation times in ascending order. Each wanted moment takes the nearest frame, each
+    frame at most once: where the video is slower than sample_fps, its frames are taken one by one.
+    """
+    step_s = max(1 / sample_fps, float(np.median(np.diff(time_s))) if len(time_s) > 1 else 0.0)
+    span_s = (clip_frames - 1) * step_s
+    length_s = float(time_s[-1] - time_s[0])
+    count = max(1, min(num_clips, int((length_s + step_s) // (span_s + step_s))))
+    room_s = max(length_s - span_s, 0.0)
+    starts_s = time_s[0] + (np.linspace(0, room_s, count) if count > 1 else np.array([room_s / 2]))
+    clips: list[np.ndarray] = []
+    free = 0  # first frame that no clip has taken
+    for start_s in starts_s:
+        moments = start_s + step_s * np.arange(clip_frames)
+        wanted = nearest(time_s, moments[moments <= time_s[-1] + step_s / 2])
+        # each frame once and none before the last clip's end
+        clip = np.maximum(wanted - np.arange(len(wanted)), free)
+        clip = np.maximum.accumulate(clip) + np.arange(len(wanted))
+        clip = clip[clip < len(time_s)]
+        if len(clip):
+            clips.append(clip)
+            free = int(clip[-1]) + 1
+    return clips
+
+
+def spread_starts(last: int, count: int) -> list[int]:
+    """Starts from 0 to last, evenly spread; half-way if there is only one."""
+    return [int(start) for start in np.linspace(0, last, count).round()] if count > 1 else [last // 2]
+
+
+def nearest(time_s: np.ndarray, moments_s: np.ndarray) -> np.ndarray:
+    """Index of the frame nearest to each moment, (M,) int64; of two equally near ones the earlier."""
+    after = np.clip(np.searchsorted(time_s, moments_s), 1, max(len(time_s) - 1, 1))
+    before = after - 1
+    later = np.minimum(after, len(time_s) - 1)
+    return np.where(moments_s - time_s[before] <= time_s[later] - moments_s, before, later)

@@ -1,0 +1,79 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from deepfake.cli import CONF
+from deepfake.config import build, to_plain
+from deepfake.errors import UserError
+from deepfake.faces.settings import FaceSettings
+
+Composed = Callable[..., DictConfig]
+GROUPS = ("data", "model", "trainer", "logger", "augment", "experiment", "parallel", "faces")
+TASKS = sorted(path.stem for path in CONF.glob("*.yaml"))
+
+
+def choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml") if path.stem != "_base")
+
+
+def test_every_task_has_a_script_and_a_config() -> None:
+    scripts = {path.stem for path in (CONF.parent / "scripts").glob("*.py")}
+    assert set(TASKS) <= scripts
+
+
+@pytest.mark.parametrize(("group", "choice"), [(g, c) for g in GROUPS for c in choices(g)])
+def test_every_yaml_composes_and_its_objects_can_be_built(
+    composed: Composed, tmp_path: Path, group: str, choice: str
+) -> None:
+    cfg = composed("train", f"{group}={choice}", *([f"data.root={tmp_path}"] if group == "data" else []))
+    if group == "trainer" and choice == "gpu" and not torch.cuda.is_available():
+        cfg.trainer.accelerator, cfg.trainer.precision = "cpu", "32-true"
+    if group == "trainer" and choice == "ddp":
+        cfg.trainer.accelerator, cfg.trainer.devices = "cpu", 2
+    build(cfg.model.net)
+    optimizer = build(cfg.model.optimizer)([torch.nn.Parameter(torch.zeros(1))])
+    build(cfg.model.scheduler)(optimizer)
+    build(cfg.augment)
+    build(cfg.trainer, logger=False, default_root_dir=str(tmp_path))
+    assert callable(build(cfg.data.corpus))
+    FaceSettings.from_dict({k: v for k, v in to_plain(cfg.faces).items() if k != "overwrite"})
+    for logger in cfg.logger.values():
+        build(logger, save_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize("path", sorted((CONF / "faces").glob("*/*.yaml")), ids=lambda p: p.stem)
+def test_a_corpus_with_face_settings_of_its_own_gets_them_unless_told_otherwise(
+    composed: Composed, path: Path
+) -> None:
+    own = OmegaConf.to_container(OmegaConf.load(path))
+    assert isinstance(own, dict)
+    key, value = next(iter(own.items()))
+    assert composed("train", f"data={path.stem}").faces[str(key)] == value
+    assert composed("train", f"data={path.stem}", f"faces.{key}=5").faces[str(key)] == 5
+
+
+def test_the_knobs_that_users_expect_reach_the_objects(composed: Composed) -> None:
+    cfg = composed("train", "model=meso_lstm", "model.window=4", "trainer.max_epochs=3")
+    assert build(cfg.model.net).input.window == 4
+    assert cfg.model.scheduler.T_max == 3
+    names = ("seed", "data.batch_size", "data.num_workers", "data.root", "data.store")
+    missing = [name for name in names if OmegaConf.select(cfg, name, default="none such") == "none such"]
+    assert missing == []
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"_target_": "os.system"}, {"_target_": "deepfake.x", "inner": [{"_target_": "builtins.eval"}]}],
+)
+def test_only_objects_of_known_packages_are_built(config: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="refused"):
+        build(config)
+
+
+def test_a_missing_value_is_named(composed: Composed) -> None:
+    with pytest.raises(UserError, match=r"data\.root"):
+        to_plain(composed("train", "data=folder"))
