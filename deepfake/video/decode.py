@@ -20,10 +20,9 @@ def read_clips(path: Path, clips: Sequence[np.ndarray], *, scanned: Scan | None 
     """
     scanned = scanned or scan(path)
     wanted = np.concatenate([np.asarray(clip, np.int64) for clip in clips])
-    if len(wanted) and (
-        wanted[0] < 0 or wanted[-1] >= scanned.info.num_frames or (np.diff(wanted) <= 0).any()
-    ):
-        raise ValueError(f"clips must ascend within 0 … {scanned.info.num_frames - 1}: {wanted.tolist()}")
+    last = scanned.info.num_frames - 1
+    if len(wanted) and (wanted[0] < 0 or wanted[-1] > last or (np.diff(wanted) <= 0).any()):
+        raise ValueError(f"clips must ascend within 0 … {last}: {wanted.tolist()}")
     frames = read_frames(path, wanted, scanned)
     for clip in clips:
         rgb = np.stack([next(frames) for _ in clip])
@@ -57,9 +56,8 @@ def read_frames(path: Path, wanted: np.ndarray, scanned: Scan) -> Iterator[np.nd
 def decord_can(scanned: Scan) -> bool:
     """Whether decord reads such a file right: it has no AV1, confuses H.264 in AVI, ignores edit lists."""
     info = scanned.info
-    return (
-        info.codec != "av1" and not (info.container == "avi" and info.codec == "h264") and not scanned.trimmed
-    )
+    confused = info.container == "avi" and info.codec == "h264"
+    return info.codec != "av1" and not confused and not scanned.trimmed
 
 
 def decord_frames(path: Path, wanted: np.ndarray, scanned: Scan) -> Iterator[np.ndarray]:

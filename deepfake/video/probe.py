@@ -12,23 +12,8 @@ from deepfake.errors import DecodeError
 from deepfake.records import VideoInfo
 
 VIDEO_SUFFIXES = frozenset(
-    [
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".mkv",
-        ".webm",
-        ".avi",
-        ".mpg",
-        ".mpeg",
-        ".wmv",
-        ".flv",
-        ".ts",
-        ".mts",
-        ".m2ts",
-        ".3gp",
-        ".ogv",
-    ]
+    (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
+    + (".wmv", ".flv", ".ts", ".mts", ".m2ts", ".3gp", ".ogv")
 )
 
 

@@ -77,7 +77,7 @@ def test_efficientnet_features_have_the_width_that_it_declares() -> None:
 
 
 def test_an_unknown_efficientnet_is_named() -> None:
-    with pytest.raises(UserError, match="model.name=resnet18"):
+    with pytest.raises(UserError, match=r"model\.name=resnet18"):
         EfficientNet(name="resnet18")
 
 
@@ -88,5 +88,5 @@ def test_pretrained_weights_that_cannot_be_had_give_one_clear_error(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv("HF_HOME", str(tmp_path))
-    with pytest.raises(UserError, match="model.pretrained=true: timm could not load"):
+    with pytest.raises(UserError, match=r"model\.pretrained=true: timm could not load"):
         EfficientNet(name="efficientnet_b0", pretrained=True)
