@@ -12,8 +12,7 @@ from deepfake.errors import DecodeError
 from deepfake.records import VideoInfo
 
 VIDEO_SUFFIXES = frozenset(
-    (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
-    + (".wmv", ".flv", ".ts", ".mts", ".m2ts", ".3gp", ".ogv")
+    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .wmv .flv .ts .mts .m2ts .3gp .ogv".split()
 )
 
 

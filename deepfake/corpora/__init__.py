@@ -1,0 +1,1 @@
+"""A dataset's folders to Video records; the only place where a label comes from a path."""

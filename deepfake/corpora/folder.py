@@ -1,0 +1,75 @@
+"""Any videos sorted by hand: <root>/real and <root>/fake, or those two below train, val and test."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+from deepfake.corpora.names import identities_of
+from deepfake.corpora.splits import describe_split, split_by_group
+from deepfake.errors import UserError
+from deepfake.records import FAKE, REAL, SPLITS, Video
+from deepfake.video.probe import VIDEO_SUFFIXES
+
+log = logging.getLogger(__name__)
+
+CLASSES = {"real": REAL, "fake": FAKE}
+LAYOUT = "expected <root>/real and <root>/fake with videos in them (or train, val, test with these two below)"
+
+
+def folder_videos(root: str | Path, *, split_seed: int = 0) -> list[Video]:
+    """The videos below real/ and fake/ at any depth, sorted by key; a first subfolder of fake/ is the method.
+
+    Without folders train, val and test the split is seeded and keeps people together whose names follow a
+    known dataset's. Raises UserError if the layout is another, with what was found.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise UserError(f"data.root={root}: no such folder; {LAYOUT}")
+    below = {path.name.lower(): path for path in sorted(root.iterdir()) if path.is_dir()}
+    if set(below) >= set(SPLITS):
+        parts = [(below[name], name) for name in SPLITS]
+        return sorted(
+            (replace(video, split=name) for part, name in parts for video in _listed(part, root)),
+            key=lambda video: video.key,
+        )
+    videos = split_by_group(_listed(root, root), seed=split_seed)
+    log.info("%s: split by data.split_seed=%d: %s", root, split_seed, describe_split(videos))
+    return videos
+
+
+def _listed(folder: Path, root: Path) -> list[Video]:
+    """Videos of the real and fake folders in a folder, keys relative to root, without split."""
+    below = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_dir()}
+    files = {
+        path: name
+        for name in CLASSES
+        if name in below
+        for path in sorted(below[name].rglob("*"))
+        if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES
+    }
+    if set(files.values()) != set(CLASSES):
+        there = ", ".join(sorted(path.name for path in folder.iterdir())[:10]) or "nothing"
+        counts = Counter(files.values())
+        raise UserError(
+            f"{folder}: {counts['real']} real and {counts['fake']} fake videos found; {LAYOUT}; "
+            f"it holds: {there}"
+        )
+    keys = {path: path.relative_to(root).with_suffix("").as_posix() for path in files}
+    twice = {key for key, count in Counter(keys.values()).items() if count > 1}
+    videos = []
+    for path, name in files.items():
+        inner = path.relative_to(below[name]).parts
+        videos.append(
+            Video(
+                key=path.relative_to(root).as_posix() if keys[path] in twice else keys[path],
+                path=path,
+                corpus="folder",
+                label=CLASSES[name],
+                method=inner[0] if name == "fake" and len(inner) > 1 else name,
+                identities=identities_of(path.stem),
+            )
+        )
+    return videos

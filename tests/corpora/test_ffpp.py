@@ -1,0 +1,138 @@
+import json
+import logging
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from deepfake.corpora.ffpp import METHODS, ffpp_videos
+from deepfake.errors import UserError
+
+LISTS = Path(__file__).parents[2].parent / "shared" / "lists" / "ffpp"
+
+
+def tree(root: Path, files: dict[str, list[str]]) -> Path:
+    for folder, stems in files.items():
+        (root / folder / "videos").mkdir(parents=True, exist_ok=True)
+        for stem in stems:
+            (root / folder / "videos" / f"{stem}.mp4").touch()
+    return root
+
+
+def small(root: Path) -> Path:
+    pair = ["000_001", "001_000"]
+    return tree(
+        root,
+        {
+            "original_sequences/youtube/c23": ["000", "001", "002", "003", "004", "005"],
+            "manipulated_sequences/Deepfakes/c23": [*pair, "002_003"],
+            "manipulated_sequences/Face2Face/c23": pair,
+            "manipulated_sequences/Face2Face/c40": pair,
+        },
+    )
+
+
+def write_lists(folder: Path, **pairs: list[list[str]]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, values in pairs.items():
+        (folder / f"{name}.json").write_text(json.dumps(values))
+
+
+def test_fakes_of_two_methods_with_one_name_are_two_videos(tmp_path: Path) -> None:
+    videos = {v.key: v for v in ffpp_videos(small(tmp_path))}
+    assert len(videos) == 11
+    fake = videos["Face2Face/c23/000_001"]
+    assert (fake.label, fake.method, fake.partner) == (1, "Face2Face", "youtube/c23/000")
+    assert fake.identities == ("ffpp:000", "ffpp:001")
+    assert videos["youtube/c23/000"].label == 0
+
+
+def test_the_official_lists_are_found_and_a_fake_between_two_splits_is_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = small(tmp_path)
+    write_lists(root / "splits", train=[["000", "001"]], val=[["002", "004"]], test=[["003", "005"]])
+    split_of = {v.key: v.split for v in ffpp_videos(root)}
+    assert split_of["Deepfakes/c23/000_001"] == split_of["youtube/c23/001"] == "train"
+    assert (split_of["youtube/c23/002"], split_of["youtube/c23/003"]) == ("val", "test")
+    assert "Deepfakes/c23/002_003" not in split_of
+    assert "1 videos left out" in caplog.text
+
+
+def test_without_lists_the_split_is_by_person_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    split_of = {v.key: v.split for v in ffpp_videos(small(tmp_path))}
+    assert split_of["youtube/c23/000"] == split_of["youtube/c23/001"] == split_of["Face2Face/c23/001_000"]
+    assert "NOT the official split" in caplog.text
+
+
+def test_videos_cut_from_one_youtube_film_stay_together(tmp_path: Path) -> None:
+    root = tree(tmp_path, {"original_sequences/youtube/c23": ["000", "001", "002", "003"]})
+    (root / "conversion_dict.json").write_text(json.dumps({"000": "abc 0", "003": "abc 1", "001": "xyz 0"}))
+    split_of = {v.key[-3:]: v.split for v in ffpp_videos(root)}
+    assert split_of["000"] == split_of["003"]
+
+
+def test_methods_not_on_disk_and_leftovers_of_a_download_are_named_and_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    root = small(tmp_path)
+    (root / "manipulated_sequences/Deepfakes/c23/videos/tmp3f9").touch()
+    (root / "manipulated_sequences/Deepfakes/c23/videos/000_001 (1).mp4").touch()
+    methods = Counter(v.method for v in ffpp_videos(root, methods=METHODS))
+    assert methods == {"real": 6, "Deepfakes": 3, "Face2Face": 2}
+    assert "no FaceShifter videos of compression c23" in caplog.text
+    assert "2 files ignored" in caplog.text
+
+
+@pytest.mark.parametrize("folder", ["raw", "c0"])
+def test_raw_and_c0_are_one_compression_and_the_older_layout_is_known(tmp_path: Path, folder: str) -> None:
+    root = tree(
+        tmp_path,
+        {
+            f"original_sequences/{folder}": ["000", "001", "002", "003"],
+            f"manipulated_sequences/Deepfakes/{folder}": ["000_001"],
+        },
+    )
+    keys = [v.key for v in ffpp_videos(root, compression="raw")]
+    assert keys == [
+        "Deepfakes/raw/000_001",
+        "youtube/raw/000",
+        "youtube/raw/001",
+        "youtube/raw/002",
+        "youtube/raw/003",
+    ]
+
+
+def test_wrong_values_and_an_empty_root_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"data\.compression=c24"):
+        ffpp_videos(tmp_path, compression="c24")
+    with pytest.raises(UserError, match="unknown DeepFake"):
+        ffpp_videos(tmp_path, methods=["DeepFake"])
+    with pytest.raises(UserError, match=r"no FaceForensics\+\+ video .*youtube/c23/videos"):
+        ffpp_videos(tmp_path)
+
+
+@pytest.mark.skipif(not LISTS.is_dir(), reason="the official lists in ../shared are not here")
+def test_a_full_tree_with_the_official_lists_has_the_official_counts(tmp_path: Path) -> None:
+    pairs = [
+        pair for name in ("train", "val", "test") for pair in json.loads((LISTS / f"{name}.json").read_text())
+    ]
+    fakes = [f"{a}_{b}" for a, b in pairs] + [f"{b}_{a}" for a, b in pairs]
+    folders = {f"manipulated_sequences/{method}/c23": fakes for method in METHODS}
+    reals = [f"{number:03}" for number in range(1000)]
+    root = tree(tmp_path, {"original_sequences/youtube/c23": reals, **folders})
+    counts = Counter((v.method, v.split) for v in ffpp_videos(root, methods=METHODS, split_dir=LISTS))
+    for method in ("real", *METHODS):
+        assert [counts[method, name] for name in ("train", "val", "test")] == [720, 140, 140]
+
+
+def test_the_four_real_videos_can_train_validate_and_test(ffpp_videos: Path) -> None:
+    from deepfake.corpora.ffpp import ffpp_videos as listed
+
+    videos = listed(ffpp_videos)
+    assert len(videos) == 4
+    assert sorted(v.key for v in videos if v.split == "train") == ["Deepfakes/c23/519_515", "youtube/c23/519"]
+    assert {v.split for v in videos} == {"train", "val", "test"}

@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepfake.corpora.names import identities_of
+from deepfake.corpora.splits import describe_split, group_videos, split_by_group
+from deepfake.errors import UserError
+from deepfake.records import Video
+
+
+def video(key: str, label: int, *people: str, partner: str | None = None) -> Video:
+    method = "fake" if label else "real"
+    return Video(
+        key=key, path=Path(key), corpus="x", label=label, method=method, identities=people, partner=partner
+    )
+
+
+@pytest.mark.parametrize(
+    ("stem", "people"),
+    [
+        ("071", ("ffpp:071",)),
+        ("071_054", ("ffpp:071", "ffpp:054")),
+        ("01__walking_outside_cafe_disgusted", ("dfd:01",)),
+        ("01_02__exit_phone_room__YVGY8LOK", ("dfd:01", "dfd:02")),
+        ("id7_0003", ("cdf:id7",)),
+        ("id17_id2_0003", ("cdf:id17", "cdf:id2")),
+        ("000_M101", ("ffpp:000", "dfo:M101")),
+        ("00170", ()),
+        ("holiday", ()),
+    ],
+)
+def test_names_of_known_datasets_tell_who_is_seen(stem: str, people: tuple[str, ...]) -> None:
+    assert identities_of(stem) == people
+
+
+def test_groups_join_people_by_way_of_others_and_real_partners() -> None:
+    videos = [
+        video("a", 0, "p:1"),
+        video("b", 1, "p:1", "p:2"),
+        video("c", 0, "p:2"),
+        video("d", 0),
+        video("e", 1, partner="d"),
+        video("f", 0),
+    ]
+    groups = group_videos(videos)
+    assert groups[0] == groups[1] == groups[2]
+    assert groups[3] == groups[4]
+    assert len(set(groups)) == 3
+
+
+def corpus(num_people: int) -> list[Video]:
+    rng = np.random.default_rng(0)
+    reals = [
+        video(f"real/{p}_{n}", 0, f"p:{p}") for p in range(num_people) for n in range(rng.integers(1, 4))
+    ]
+    fakes = [video(f"fake/{p}", 1, f"p:{p}", f"p:{p ^ 1}") for p in range(num_people)]
+    return reals + fakes
+
+
+def test_no_person_crosses_a_split_and_the_shares_are_about_those_asked_for() -> None:
+    split = split_by_group(corpus(100), seed=3)
+    assert sorted(v.key for v in split) == sorted(v.key for v in corpus(100))
+    seen: dict[str, set[str | None]] = {}
+    for v in split:
+        for person in v.identities:
+            seen.setdefault(person, set()).add(v.split)
+    assert {len(splits) for splits in seen.values()} == {1}
+    for label in (0, 1):
+        of_class = [v.split for v in split if v.label == label]
+        for name, share in (("train", 0.7), ("val", 0.15), ("test", 0.15)):
+            assert of_class.count(name) / len(of_class) == pytest.approx(share, abs=0.03)
+
+
+def test_a_split_depends_on_the_seed_and_not_on_the_order_of_the_videos() -> None:
+    assert split_by_group(corpus(20), seed=1) == split_by_group(corpus(20)[::-1], seed=1)
+    assert split_by_group(corpus(20), seed=1) != split_by_group(corpus(20), seed=2)
+
+
+def test_the_smallest_corpus_trains_on_the_group_with_both_classes() -> None:
+    videos = [
+        video("519", 0, "f:519"),
+        video("519_515", 1, "f:519", "f:515"),
+        video("004", 0, "f:004"),
+        video("750_743", 1, "f:750", "f:743"),
+    ]
+    for seed in range(5):
+        split_of = {v.key: v.split for v in split_by_group(videos, seed=seed)}
+        assert split_of["519"] == split_of["519_515"] == "train"
+        assert {split_of["004"], split_of["750_743"]} == {"val", "test"}
+    assert describe_split(split_by_group(videos, seed=0)).startswith("train 1 real + 1 fake, val ")
+
+
+def test_too_few_groups_for_three_splits_are_an_error() -> None:
+    with pytest.raises(UserError, match="2 groups"):
+        split_by_group([video("a", 0), video("b", 1)], seed=0)
