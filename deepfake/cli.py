@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -38,9 +39,9 @@ def run(task: str) -> NoReturn:
     def job(cfg: DictConfig) -> Any:
         statuses.append(DONE)
         try:
-            return import_module(f"deepfake.tasks.{task}").main(
-                cfg, Path(HydraConfig.get().runtime.output_dir)
-            )
+            main = import_module(f"deepfake.tasks.{task}").main
+            quieten()
+            return main(cfg, Path(HydraConfig.get().runtime.output_dir))
         except UserError as err:
             log.error("error: %s", err)
             statuses[-1] = USAGE_ERROR
@@ -58,6 +59,13 @@ def run(task: str) -> NoReturn:
             sys.exit(USAGE_ERROR)
         raise
     sys.exit(max(statuses, default=DONE))
+
+
+def quieten() -> None:
+    """Keep libraries' adverts and deprecations off the terminal; Lightning sets its level on import."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 
 
 def elsewhere() -> bool:

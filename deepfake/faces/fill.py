@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from deepfake.faces.detect import shared_detector
 from deepfake.faces.extract import extract_faces
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
 from deepfake.faces.video_faces import VideoFaces
-from deepfake.parallel import Failure, map_unordered
+from deepfake.parallel import Failure, map_unordered, progress_bar
 from deepfake.records import Video
 
 log = logging.getLogger(__name__)
@@ -78,13 +76,6 @@ def extract_missing(
                 failures[outcome.item.video.key] = outcome.result.reason
             progress.advance(task)
     return failures
-
-
-def progress_bar() -> Progress:
-    """The one look of progress in this project."""
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    )
 
 
 def report(rows: Sequence[dict[str, Any]], *, extracted: int, store: FaceStore) -> None:

@@ -14,6 +14,7 @@ from deepfake.errors import UserError
 from deepfake.records import SPLITS
 from deepfake.tasks.assemble import make_datamodule
 from deepfake.tasks.results import print_metrics, shown, split_metrics, video_rows, write_results
+from deepfake.training.allocator import keep_freed_memory
 from deepfake.training.checkpoint import load_detector
 from deepfake.training.module import DetectorModule
 
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 def main(cfg: DictConfig, run_dir: Path) -> None:
     """Extract what is missing with the checkpoint's settings, score, fill the run folder."""
+    keep_freed_memory()
     config = to_plain(cfg)
     if config["split"] not in SPLITS:
         raise UserError(f"split={config['split']}: must be one of {', '.join(SPLITS)}")

@@ -18,11 +18,11 @@ from deepfake.config import to_plain
 from deepfake.data.dataset import to_tensor, window_crops
 from deepfake.data.windows import eval_windows, scored_tracks, track_frames
 from deepfake.errors import SomeFailed, UserError
-from deepfake.faces.fill import VIDEOS_A_WORKER, faces_of, progress_bar
+from deepfake.faces.fill import VIDEOS_A_WORKER, faces_of
 from deepfake.faces.store import NO_FACE
 from deepfake.faces.video_faces import VideoFaces
 from deepfake.models.detector import Detector
-from deepfake.parallel import Failure, map_unordered
+from deepfake.parallel import Failure, map_unordered, progress_bar
 from deepfake.reports.prediction_page import write_page
 from deepfake.scoring.aggregate import WindowScores, score_tracks, score_videos, verdict
 from deepfake.tasks.assemble import pick_device

@@ -18,6 +18,7 @@ from deepfake.errors import UserError
 from deepfake.reports.plots import plot_history
 from deepfake.tasks.assemble import face_settings, make_datamodule
 from deepfake.tasks.results import print_metrics, shown, split_metrics, video_rows, write_results
+from deepfake.training.allocator import keep_freed_memory
 from deepfake.training.checkpoint import Recipe, read_checkpoint, read_recipe
 from deepfake.training.module import DetectorModule
 from deepfake.training.progress import EpochLines
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 def main(cfg: DictConfig, run_dir: Path) -> float | None:
     """Extract what is missing, fit, test best.ckpt, fill the run folder; returns the best monitored value."""
+    keep_freed_memory()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     config = to_plain(cfg)
     (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(config))

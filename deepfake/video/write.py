@@ -29,7 +29,8 @@ def write_video(
     unfinished = path.with_name(f".{path.name}.tmp")
     options = {"crf": str(crf), "preset": preset, "threads": "1"}
     try:
-        num_frames = _encode(unfinished, frames, Fraction(fps).limit_denominator(1001), codec, options, container)
+        rate = Fraction(fps).limit_denominator(1001)
+        num_frames = _encode(unfinished, frames, rate=rate, codec=codec, options=options, container=container)
         if num_frames == 0:
             raise ValueError(f"{path}: no frames to write")
         unfinished.replace(path)
@@ -39,7 +40,13 @@ def write_video(
 
 
 def _encode(
-    path: Path, frames: Iterable[np.ndarray], rate: Fraction, codec: str, options: dict[str, str], container: str
+    path: Path,
+    frames: Iterable[np.ndarray],
+    *,
+    rate: Fraction,
+    codec: str,
+    options: dict[str, str],
+    container: str,
 ) -> int:
     num_frames = 0
     # bitexact keeps version strings and dates out of the file

@@ -1,1 +1,1 @@
-"""The demo corpus: talking heads that the project draws itself, real and faked, so that nothing is downloaded."""
+"""Talking heads that the project draws itself: real clips, face swaps and reenactments of them."""

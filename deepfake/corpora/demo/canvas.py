@@ -35,7 +35,7 @@ def window(x0: float, y0: float, x1: float, y1: float) -> tuple[slice, slice]:
 
 def to_px(points: np.ndarray) -> np.ndarray:
     """Points (..., 2) in units -> pixels of the board, float32."""
-    return (np.asarray(points, np.float32) * UNIT_PX + np.float32(CENTRE_PX)).astype(np.float32)
+    return (np.asarray(points, np.float32) * UNIT_PX + np.array(CENTRE_PX, np.float32)).astype(np.float32)
 
 
 def bell(distance: np.ndarray, width: float | np.ndarray) -> np.ndarray:
@@ -67,7 +67,9 @@ def blur(image: np.ndarray, sigma_px: float) -> np.ndarray:
         return cv2.GaussianBlur(image, (0, 0), sigma_px)
     height, width = image.shape[:2]
     factor = sigma_px / 3
-    small = cv2.resize(image, (int(width / factor) + 1, int(height / factor) + 1), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(
+        image, (int(width / factor) + 1, int(height / factor) + 1), interpolation=cv2.INTER_AREA
+    )
     return cv2.resize(cv2.GaussianBlur(small, (0, 0), 3), (width, height), interpolation=cv2.INTER_LINEAR)
 
 
@@ -75,11 +77,15 @@ def noise(rng: np.random.Generator, height: int, width: int, grain_px: float) ->
     """Smooth noise with unit variance, (height, width) float32; grain_px is about the size of its blobs."""
     factor = max(grain_px / 2, 1.0)
     shape = (int(height / factor) + 3, int(width / factor) + 3)
-    field = rng.standard_normal(shape, dtype=np.float32)
+    field: np.ndarray = rng.standard_normal(shape, dtype=np.float32)
     if grain_px > 0.5:
         field = cv2.GaussianBlur(field, (0, 0), grain_px / factor / 2 + 0.2)
     field = (field - field.mean()) / field.std()
-    return field[:height, :width] if factor == 1 else cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
+    return (
+        field[:height, :width]
+        if factor == 1
+        else cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
+    )
 
 
 def mix(below: np.ndarray, above: np.ndarray | Colour, alpha: np.ndarray) -> np.ndarray:

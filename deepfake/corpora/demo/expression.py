@@ -71,13 +71,22 @@ def _draw_mouth(board: np.ndarray, head: Head, mouth: Mouth) -> None:
     sideways = x * (1 / spread - 1) * bell(x, 0.3) * bell(y - p.mouth_y - 0.03, 0.12)
     board[part] = _pull(board, part, sideways, down)
     if mouth.jaw > 0.004:
-        inner = (part[0], slice(*window(-1.35 * p.mouth_half_width, 0, 1.35 * p.mouth_half_width, 1)[1].indices(10**6)[:2]))
+        inner = (
+            part[0],
+            slice(*window(-1.35 * p.mouth_half_width, 0, 1.35 * p.mouth_half_width, 1)[1].indices(10**6)[:2]),
+        )
         cut = slice(inner[1].start - part[1].start, inner[1].stop - part[1].start)
-        _draw_cavity(board, head, inner, top[:, cut], bottom[:, cut], across[:, cut])
+        _draw_cavity(board, head, inner, top=top[:, cut], bottom=bottom[:, cut], across=across[:, cut])
 
 
 def _draw_cavity(
-    board: np.ndarray, head: Head, part: tuple[slice, slice], top: np.ndarray, bottom: np.ndarray, across: np.ndarray
+    board: np.ndarray,
+    head: Head,
+    part: tuple[slice, slice],
+    *,
+    top: np.ndarray,
+    bottom: np.ndarray,
+    across: np.ndarray,
 ) -> None:
     """Teeth, tongue and the dark between the lips' edges top and bottom, (h, w) in units."""
     x, y = _axes(part)
@@ -86,7 +95,9 @@ def _draw_cavity(
     ambient = np.array(head.light.ambient, np.float32) + 0.45 * np.array(head.light.key, np.float32)
     colour = np.broadcast_to(np.array((0.035, 0.012, 0.01), np.float32), (*open_here.shape, 3))
     tongue = step(y - bottom + 0.055 - 0.03 * (1 - across), 0.03) * step(gap - 0.07, 0.04) * (1 - across**2)
-    colour = colour + (np.array((0.3, 0.085, 0.08), np.float32) * ambient - colour) * (0.8 * tongue)[..., None]
+    colour = (
+        colour + (np.array((0.3, 0.085, 0.08), np.float32) * ambient - colour) * (0.8 * tongue)[..., None]
+    )
     seam = 1 - 0.28 * bell(np.sin(np.pi * x / 0.062), 0.16)
     round_off = np.clip(1 - 0.75 * across**2, 0, 1)
     upper = step(head.person.mouth_y + 0.028 + 0.006 * np.cos(np.pi * 2 * x / 0.062) - y, 0.012)
@@ -118,7 +129,7 @@ def _draw_eye(board: np.ndarray, head: Head, eyes: Eyes, side: int) -> None:
     r = np.hypot(dx - gaze_x, dy - gaze_y) / iris_px
     light = np.array(head.light.ambient, np.float32) + 0.62 * np.array(head.light.key, np.float32)
     ball = np.clip(1.05 - 0.55 * u**2, 0, 1) * (1 - 0.5 * bell(dy - lid, 0.022))
-    white = np.array((0.74, 0.68, 0.64), np.float32)
+    white: np.ndarray = np.array((0.74, 0.68, 0.64), np.float32)
     corner = np.clip(-u - 0.8, 0, 1) * 5
     white = white + (np.array((0.62, 0.3, 0.27), np.float32) - white) * np.clip(corner, 0, 1)[..., None]
     rings = linear(p.iris) * (1.5 - 0.75 * r[..., None].clip(0, 1) + 0.5 * bell(r - 0.55, 0.1)[..., None])
@@ -133,7 +144,12 @@ def _draw_eye(board: np.ndarray, head: Head, eyes: Eyes, side: int) -> None:
     near = step(1.08 - np.abs(u), 0.06)
     lash = bell(dy - lid + 0.004, 0.0105 + 0.005 * np.clip(u, 0, 1)) * near * 0.85
     under = 0.3 * bell(dy - low, 0.008) * near * np.clip(u + 0.6, 0, 1)
-    crease = 0.42 * bell(dy - wide_open + 0.042 - 0.012 * (1 - eyes.lids), 0.0095) * near * np.clip(eyes.lids + 0.25, 0, 1)
+    crease = (
+        0.42
+        * bell(dy - wide_open + 0.042 - 0.012 * (1 - eyes.lids), 0.0095)
+        * near
+        * np.clip(eyes.lids + 0.25, 0, 1)
+    )
     dark = np.minimum(linear(p.skin) * 0.16, 0.03)
     _cover(board, part, display(np.broadcast_to(dark, shown.shape)), np.clip(lash + under, 0, 1))
     fold = display(linear(p.skin) * np.array((0.3, 0.2, 0.18), np.float32) * light)

@@ -9,7 +9,6 @@ import numpy as np
 
 from deepfake.corpora.demo.canvas import (
     HEIGHT,
-    UNIT_PX,
     WIDTH,
     Colour,
     axes,
@@ -17,7 +16,6 @@ from deepfake.corpora.demo.canvas import (
     blur,
     linear,
     noise,
-    spot,
     step,
     to_px,
 )
@@ -96,7 +94,12 @@ def back_hair(person: Person, light: Light, rng: np.random.Generator) -> Layer |
     sway = 0.03 * np.sin(3 * y + person.texture_seed % 7) + 0.02 * strands
     half = (person.half_width + cut.back) * np.sqrt(np.clip(1 - (np.clip(-y, 0, 2) / 1.2) ** 2, 0, 1))
     half = half * (1 - 0.1 * np.clip(y, 0, 2)) + sway + 0.05 * cut.curl * noise(rng, HEIGHT, WIDTH, 10)
-    alpha = step(half - np.abs(x), 0.02) * step(cut.back_end + 2 * sway - y - 0.15 * x * x, 0.04)
+    alpha = (
+        step(y + 1.2, 0.03)
+        * step(half - np.abs(x), 0.02)
+        * step(cut.back_end + 2 * sway - y - 0.15 * x * x, 0.04)
+    )
+    alpha = alpha * (1 - step(y - 0.7, 0.12) * step(0.46 - np.abs(x), 0.08))  # falls beside the neck
     near = np.clip((np.abs(x) - 0.6 * person.half_width) / 0.4, 0, 1)
     return Layer(_lit(person.hair, strands, cut, light, 0.25 + 0.45 * near), alpha)
 
@@ -110,7 +113,9 @@ def brows(person: Person, rng: np.random.Generator) -> Layer:
     middle = p.brow_y - p.brow_arch * (1 - (along - 0.25) ** 2) + 0.02 * np.clip(along - 0.5, 0, 1)
     thickness = p.brow_thickness * (1 - 0.75 * np.clip(along, 0, 1) ** 1.5)
     y = middle + thickness * rng.uniform(-1, 1, num_hairs)
-    lean = np.stack((0.035 + 0.03 * np.clip(along + 0.3, 0, 1), -0.035 + 0.055 * np.clip(along + 0.85, 0, 1.5)), -1)
+    lean = np.stack(
+        (0.035 + 0.03 * np.clip(along + 0.3, 0, 1), -0.035 + 0.055 * np.clip(along + 0.85, 0, 1.5)), -1
+    )
     hairs = np.stack((x, y), -1)[:, None] + np.stack((np.zeros_like(lean), lean), 1)
     hairs += rng.normal(0, 0.004, hairs.shape)
     alpha = _draw_hairs(np.concatenate((hairs, hairs * (-1, 1))), 0.75)
@@ -129,7 +134,9 @@ def beard(person: Person, light: Light, rng: np.random.Generator) -> Layer | Non
         return None
     chosen = rng.choice(len(rows), min(1500, len(rows)), p=(density := grows[rows, columns]) / density.sum())
     start = np.stack((columns[chosen], rows[chosen]), -1) + rng.uniform(-0.5, 0.5, (len(chosen), 2))
-    lean = np.stack(((start[:, 0] - WIDTH / 2) / 30 + rng.normal(0, 1.2, len(chosen)), rng.uniform(2, 6, len(chosen))), -1)
+    lean = np.stack(
+        ((start[:, 0] - WIDTH / 2) / 30 + rng.normal(0, 1.2, len(chosen)), rng.uniform(2, 6, len(chosen))), -1
+    )
     alpha = _draw_hairs(np.stack((start, start + lean), 1), 0.6, in_px=True)
     alpha = np.clip(0.8 * alpha + 0.5 * grows, 0, 0.95) * step(grows - 0.12, 0.12)
     tone = 0.6 + 0.5 * np.clip(noise(rng, HEIGHT, WIDTH, 1.5), -1, 1.5)
@@ -158,7 +165,9 @@ def _lit(hair: Colour, strands: np.ndarray, cut: Cut, light: Light, depth: np.nd
     """Linear colour of hair: round shading, a band of gloss across the strands, dark gaps between them."""
     x, y = axes()
     globe = np.sqrt(np.clip(1.6 - x * x - 0.6 * (y + 0.1) ** 2, 0.02, None)).astype(np.float32)
-    facing = normals(blur(globe + 0.012 * (1 + cut.curl) * strands, 1)) @ np.array(light.direction, np.float32)
+    facing = normals(blur(globe + 0.012 * (1 + cut.curl) * strands, 1)) @ np.array(
+        light.direction, np.float32
+    )
     ring = np.hypot(x * 0.8 - 0.45 * light.direction[0], y + 0.35)
     sheen = (1 - 0.6 * cut.curl) * bell(ring - 0.42, 0.1) * np.clip(0.6 + 0.6 * strands, 0, 2)
     tone = np.clip(0.75 + 0.3 * strands, 0.2, 1.6) * depth

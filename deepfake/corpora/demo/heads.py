@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from deepfake.corpora.demo import hair, skin
 from deepfake.corpora.demo.canvas import (
     HEIGHT,
-    UNIT_PX,
     WIDTH,
     axes,
     bell,
@@ -19,10 +17,7 @@ from deepfake.corpora.demo.canvas import (
     linear,
     mix,
     noise,
-    spot,
     step,
-    to_px,
-    window,
 )
 from deepfake.corpora.demo.light import Light, shade
 from deepfake.corpora.demo.people import Person
@@ -75,9 +70,16 @@ def _ears(person: Person, light: Light, inside: np.ndarray) -> hair.Layer:
     x, y = axes()
     size = 0.2 * person.ears
     middle = person.half_width * 0.985
-    sideways, upright = (np.abs(x) - middle) / (0.5 * size), (y - 0.1 - 0.25 * (np.abs(x) - middle) * -1) / size
+    sideways, upright = (
+        (np.abs(x) - middle) / (0.5 * size),
+        (y - 0.1 - 0.25 * (np.abs(x) - middle) * -1) / size,
+    )
     distance = np.hypot(sideways, upright * (1 + 0.25 * np.clip(upright, 0, 1)))
-    rim = 0.05 * bell(distance - 0.78, 0.16) + 0.12 * np.sqrt(np.clip(1 - distance, 0, 1)) - 0.09 * bell(distance, 0.3)
+    rim = (
+        0.05 * bell(distance - 0.78, 0.16)
+        + 0.12 * np.sqrt(np.clip(1 - distance, 0, 1))
+        - 0.09 * bell(distance, 0.3)
+    )
     flush = linear(person.skin) * np.array((1.0, 0.78, 0.74), np.float32)
     albedo = np.broadcast_to(flush, (HEIGHT, WIDTH, 3))
     lit = shade(albedo, blur(rim.astype(np.float32), 1.2), light, through=SKIN_GLOW, gloss=0.04)

@@ -43,7 +43,7 @@ def normals(height: np.ndarray) -> np.ndarray:
 
 
 def shadow(height: np.ndarray, light: Light, *, reach: float = 0.5) -> np.ndarray:
-    """How much key light arrives, (H, W) in 0..1: rays towards the light, up to reach units, over the field."""
+    """How much key light arrives, (H, W) in 0..1: rays towards the light over the field, reach units long."""
     x, y, z = light.direction
     planar = max(float(np.hypot(x, y)), 1e-3)
     blocked = np.zeros_like(height)
@@ -51,7 +51,9 @@ def shadow(height: np.ndarray, light: Light, *, reach: float = 0.5) -> np.ndarra
         shift = distance * UNIT_PX / planar
         move = np.array(((1, 0, -x * shift), (0, 1, -y * shift)), np.float32)
         towards = cv2.warpAffine(height, move, height.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
-        np.maximum(blocked, (towards - height - distance * z / planar) / (0.03 + 0.25 * distance), out=blocked)
+        np.maximum(
+            blocked, (towards - height - distance * z / planar) / (0.03 + 0.25 * distance), out=blocked
+        )
     return 1 - (0.85 - 0.35 * light.softness) * blur(np.clip(blocked, 0, 1), 2 + 3 * light.softness)
 
 

@@ -79,8 +79,13 @@ def random_person(rng: np.random.Generator, *, tone: float) -> Person:
     shades = [np.interp(place, range(len(SKINS)), [skin[c] for skin in SKINS]) for c in range(3)]
     skin = tuple(float(shade * rng.normal(1, 0.025)) for shade in shades)
     names = list(HAIRS)
-    odds = np.array((2, 3, 3, 2, 2, 1, 0.2 + 3 * (age > 0.55))) if tone < 0.5 else np.array((5, 3, 0.5, 0, 0, 0, 1))
+    odds = (
+        np.array((2, 3, 3, 2, 2, 1, 0.2 + 3 * (age > 0.55)))
+        if tone < 0.5
+        else np.array((5, 3, 0.5, 0, 0, 0, 1))
+    )
     hair = HAIRS[names[rng.choice(len(names), p=odds / odds.sum())]]
+    dye = np.clip(rng.normal(1, 0.1), 0.75, 1.15)
     styles = (4, 3, 0.4, 0.2, 1.5, 1, 1.5, 1.2, 0.3) if masculine else (0.7, 1.5, 4, 3, 2, 2, 0, 0.1, 2)
     style = HAIR_STYLES[rng.choice(len(HAIR_STYLES), p=np.array(styles) / sum(styles))]
     return Person(
@@ -113,7 +118,7 @@ def random_person(rng: np.random.Generator, *, tone: float) -> Person:
         freckles=between(0, 1) if tone < 0.4 and rng.random() < 0.4 else 0.0,
         beard=BEARDS[rng.integers(len(BEARDS))] if masculine else "none",
         hair_style=style,
-        hair=tuple(float(np.clip(c * rng.normal(1, 0.08), 12, 230)) for c in hair),  # type: ignore[arg-type]
+        hair=(float(hair[0] * dye), float(hair[1] * dye), float(hair[2] * dye)),
         glasses=("none", "none", "none", "none", "round", "square", "rimless")[rng.integers(7)],
         texture_seed=int(rng.integers(2**31)),
     )

@@ -119,7 +119,9 @@ def paint(person: Person, rng: np.random.Generator) -> np.ndarray:
 
     upper, lower = lip_masks(p)
     rosy = linear(p.skin) * np.array((0.78, 0.36, 0.4), np.float32) + np.array((0.05, 0.0, 0.008), np.float32)
-    lip = linear(p.skin) * (1 - p.lip_redness) * np.array((0.85, 0.62, 0.62), np.float32) + rosy * p.lip_redness
+    lip = (
+        linear(p.skin) * (1 - p.lip_redness) * np.array((0.85, 0.62, 0.62), np.float32) + rosy * p.lip_redness
+    )
     lines = 1 + 0.09 * noise(rng, 1, WIDTH, 2.5)
     colour = mix(colour, lip * 0.86, 0.85 * upper)
     colour = mix(colour, lip, 0.85 * lower)
@@ -158,11 +160,14 @@ def beard_shade(person: Person) -> np.ndarray:
     p = person
     upper, lower = lip_masks(p)
     lips = np.clip(blur(np.maximum(upper, lower), 2) * 1.6, 0, 1)
-    edge = 0.42 + 0.25 * step(0.55 - np.abs(x), 0.2) - 0.02 * np.cos(9 * x)  # high at the jaw, low on the cheeks
+    edge = (
+        0.42 + 0.25 * step(0.55 - np.abs(x), 0.2) - 0.02 * np.cos(9 * x)
+    )  # high at the jaw, low on the cheeks
     jaw = step(y - edge, 0.09)
     moustache = step(y - p.nose_y - 0.06, 0.03) * bell(x, 0.17) * step(p.mouth_y + 0.02 - y, 0.05)
     chin = step(y - p.mouth_y - p.lower_lip - 0.02, 0.04) * bell(x, 0.16)
     around = bell(np.abs(x) - p.mouth_half_width - 0.03, 0.035) * bell(y - p.mouth_y - 0.06, 0.1)
     goatee = np.clip(moustache + chin + around, 0, 1)
     grown = {"moustache": moustache, "goatee": goatee}.get(p.beard, np.clip(np.maximum(jaw, goatee), 0, 1))
-    return np.clip(grown, 0, 1) * (1 - lips)
+    on_face = step(outline(p, y) - np.abs(x) + 0.02, 0.03) * step(1.01 - y, 0.03)
+    return np.clip(grown, 0, 1) * (1 - lips) * on_face

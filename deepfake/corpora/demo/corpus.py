@@ -1,0 +1,146 @@
+"""The demo corpus: rendered once, so that a fresh machine can train and test without a download."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from deepfake.corpora.demo.fakes import real_frames, reenacted_frames, swapped_frames
+from deepfake.corpora.demo.footage import random_footage
+from deepfake.corpora.demo.people import Person, random_person
+from deepfake.errors import UserError
+from deepfake.parallel import Failure, map_unordered, progress_bar
+from deepfake.records import FAKE, REAL, Video
+from deepfake.video.write import write_video
+
+log = logging.getLogger(__name__)
+
+VERSION = 1  # of the pictures: a change of how anything is drawn raises it
+MIN_IDENTITIES = 6
+TONE_STEP = 0.618034  # golden ratio: neighbours in number differ in skin, every split holds all tones
+PERSON, FOOTAGE, SWAP, REENACT = range(4)  # streams of random numbers
+
+
+def demo_videos(
+    root: str | Path, *, num_identities: int = 40, seed: int = 0, num_workers: int | None = None
+) -> list[Video]:
+    """All videos, sorted by key, rendered first where they are missing below root.
+
+    Every identity has two real clips; one is also face-swapped with somebody of the same split, the other
+    reenacted. Splits are disjoint in identities, about 60 : 20 : 20. A video's pixels depend on seed and
+    num_identities alone. Raises UserError if root holds a corpus made otherwise.
+    """
+    root = Path(root)
+    if num_identities < MIN_IDENTITIES:
+        raise UserError(f"data.num_identities={num_identities}: three splits need at least {MIN_IDENTITIES}")
+    _claim(root, {"version": VERSION, "seed": seed, "num_identities": num_identities})
+    clips = [Clip(root, seed, num_identities, who, clip) for who in range(num_identities) for clip in (0, 1)]
+    videos = [video for clip in clips for video in clip.videos()]
+    missing = [clip for clip in clips if not all(video.path.is_file() for video in clip.videos())]
+    if missing:
+        _render(missing, num_workers)
+        log.info("rendered %d demo videos into %s", 2 * len(missing), root)
+    if len(missing) < len(clips):
+        log.info("reusing %d demo videos in %s", len(videos) - 2 * len(missing), root)
+    return sorted(videos, key=lambda video: video.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One piece of footage, saved twice: as it is, and manipulated (clip 0: swap, clip 1: reenact)."""
+
+    root: Path
+    seed: int
+    num_identities: int
+    identity: int
+    clip: int
+
+    @property
+    def donor(self) -> int:
+        """Whose face is swapped in: of the same split, and of a similar skin tone as real ones are."""
+        others = [
+            i for i in range(self.num_identities) if i != self.identity and self._split(i) == self._split()
+        ]
+        others.sort(key=lambda other: abs(_tone(other) - _tone(self.identity)))
+        rng = np.random.default_rng([self.seed, SWAP, self.identity, self.clip])
+        return others[rng.integers(min(3, len(others)))]
+
+    def videos(self) -> tuple[Video, Video]:
+        """The real video and the fake one."""
+        real = self._video(f"real/id{self.identity:02}_{self.clip}", "real", (self.identity,), None)
+        if self.clip == 0:
+            key = f"swap/id{self.identity:02}_id{self.donor:02}_{self.clip}"
+            return real, self._video(key, "swap", (self.identity, self.donor), real.key)
+        return real, self._video(
+            f"reenact/id{self.identity:02}_{self.clip}", "reenact", (self.identity,), real.key
+        )
+
+    def render(self) -> None:
+        """Film the clip and write both files."""
+        cv2.setNumThreads(1)
+        real, fake = self.videos()
+        footage = random_footage(self._rng(FOOTAGE), self._person(self.identity))
+        frames = list(real_frames(footage))
+        manipulated: Iterator[np.ndarray] = (
+            swapped_frames(self._rng(SWAP), footage, iter(frames), self._person(self.donor))
+            if self.clip == 0
+            else reenacted_frames(self._rng(REENACT), footage, iter(frames))
+        )
+        write_video(real.path, frames, fps=footage.fps)
+        write_video(fake.path, manipulated, fps=footage.fps)
+
+    def _video(self, key: str, method: str, people: tuple[int, ...], partner: str | None) -> Video:
+        return Video(
+            key=key,
+            path=self.root / f"{key}.mp4",
+            corpus="demo",
+            label=REAL if method == "real" else FAKE,
+            method=method,
+            identities=tuple(f"demo:{who:02}" for who in people),
+            partner=partner,
+            split=self._split(),
+        )
+
+    def _split(self, identity: int | None = None) -> str:
+        who = self.identity if identity is None else identity
+        held_out = max(2, self.num_identities // 5)
+        left = self.num_identities - who
+        return "test" if left <= held_out else "val" if left <= 2 * held_out else "train"
+
+    def _person(self, identity: int) -> Person:
+        return random_person(np.random.default_rng([self.seed, PERSON, identity]), tone=_tone(identity))
+
+    def _rng(self, stream: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, stream, self.identity, self.clip])
+
+
+def _tone(identity: int) -> float:
+    return identity * TONE_STEP % 1
+
+
+def _claim(root: Path, made: dict[str, int]) -> None:
+    """Write how the corpus is made into root, or check that it was made so."""
+    note = root / "corpus.json"
+    if not note.is_file():
+        root.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps(made) + "\n")
+    elif (there := json.loads(note.read_text())) != made:
+        raise UserError(
+            f"data.root={root} holds a demo corpus made with {there}, not {made}: "
+            "name another data.root and data.store, or delete the folder"
+        )
+
+
+def _render(clips: list[Clip], num_workers: int | None) -> None:
+    with progress_bar() as progress:
+        task = progress.add_task("rendering demo videos", total=2 * len(clips))
+        for outcome in map_unordered(Clip.render, clips, num_workers=num_workers):
+            if isinstance(outcome.result, Failure):
+                raise outcome.result.error
+            progress.advance(task, 2)
