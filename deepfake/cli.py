@@ -64,8 +64,8 @@ def run(task: str) -> NoReturn:
 def quieten() -> None:
     """Keep libraries' adverts and deprecations off the terminal; Lightning sets its level on import."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    for noise in (".*LeafSpec.*", ".*does not have many workers.*", "Checkpoint directory .* exists"):
+        warnings.filterwarnings("ignore", message=noise)
 
 
 def elsewhere() -> bool:

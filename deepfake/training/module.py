@@ -52,9 +52,9 @@ class DetectorModule(pl.LightningModule):
         """Crops (B, T, 3, H, W) uint8 -> logits (B,)."""
         return self.detector(crops)
 
-    def on_train_epoch_start(self) -> None:
-        """Tie dropout to seed and epoch, so that a resumed run repeats the uninterrupted one."""
-        torch.manual_seed(hash((self.seed, self.current_epoch, self.global_rank)) % 2**31)
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Tie dropout to seed, epoch and batch, so that a resumed run repeats the uninterrupted one."""
+        torch.manual_seed(hash((self.seed, self.current_epoch, batch_idx, self.global_rank)) % 2**31)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch."""

@@ -29,11 +29,11 @@ def swapped_frames(
     frames: Iterator[np.ndarray],
     donor: Person,
     *,
-    jitter_px: float = 1.2,
+    jitter_px: float = 1.6,
 ) -> Iterator[np.ndarray]:
     """Frames of the clip with the donor's inner face, (H, W, 3) uint8 each."""
     head = build_head(replace(donor, hair_style="bald"), footage.head.light)
-    side_px = int(rng.integers(64, 113))
+    side_px = int(rng.integers(52, 85))
     fit = _fit(donor, footage.head.person)
     mask = _inner_face(footage.head.person)
     match = None
@@ -48,13 +48,13 @@ def swapped_frames(
 
 
 def reenacted_frames(
-    rng: np.random.Generator, footage: Footage, frames: Iterator[np.ndarray], *, jitter_px: float = 0.9
+    rng: np.random.Generator, footage: Footage, frames: Iterator[np.ndarray], *, jitter_px: float = 1.4
 ) -> Iterator[np.ndarray]:
     """Frames of the clip with other speech in the mouth region, (H, W, 3) uint8 each."""
-    side_px = int(rng.integers(72, 113))
+    side_px = int(rng.integers(44, 73))
     speech = random_speech(rng, footage.num_frames, footage.fps)
     mask = _mouth_region(footage.head.person)
-    tint = rng.normal(1, 0.02, 3).astype(np.float32)
+    tint = rng.normal(1, 0.035, 3).astype(np.float32)
     for index, frame in enumerate(frames):
         board = draw_face(footage.head, speech[index], footage.motion.eyes[index])
         patch = _in_shaken_frame(
@@ -82,11 +82,11 @@ def _inner_face(person: Person) -> np.ndarray:
 def _mouth_region(person: Person) -> np.ndarray:
     """Soft mask of mouth and chin, (HEIGHT, WIDTH) uint8."""
     x, y = axes()
-    return _soft(1 - np.hypot(x / (1.7 * person.mouth_half_width), (y - person.mouth_y - 0.03) / 0.3))
+    return _soft(1 - np.hypot(x / (1.9 * person.mouth_half_width), (y - person.mouth_y - 0.02) / 0.32))
 
 
 def _soft(inside: np.ndarray) -> np.ndarray:
-    return (255 * blur(step(inside, 0.1).astype(np.float32), 5)).astype(np.uint8)
+    return (255 * blur(step(inside, 0.08).astype(np.float32), 4)).astype(np.uint8)
 
 
 def _rendered_small(board: np.ndarray, side_px: int) -> np.ndarray:

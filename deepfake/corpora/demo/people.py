@@ -20,7 +20,7 @@ HAIRS = {
 }
 IRISES = ((70, 44, 28), (96, 62, 36), (92, 96, 58), (74, 104, 130), (104, 122, 132), (52, 36, 28))
 HAIR_STYLES = ("short", "parted", "long", "bob", "curly", "fringe", "receding", "bald", "tied")
-BEARDS = ("none", "none", "none", "stubble", "full", "moustache", "goatee")
+BEARDS = ("none", "none", "none", "stubble", "stubble", "moustache", "goatee")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -113,7 +113,7 @@ def paint(person: Person, rng: np.random.Generator) -> np.ndarray:
     colour = _speckle(colour, p, rng)
     colour *= 1 + 0.05 * noise(rng, HEIGHT, WIDTH, 9)[..., None] * np.array((0.6, 1, 1), np.float32)
     colour *= 1 + 0.055 * noise(rng, HEIGHT, WIDTH, 1.6)[..., None]
-    shade = beard_shade(p) * {"stubble": 0.45, "full": 0.55, "goatee": 0.3, "moustache": 0.25}.get(p.beard, 0)
+    shade = beard_shade(p) * {"stubble": 0.45, "goatee": 0.3, "moustache": 0.25}.get(p.beard, 0)
     grain = np.clip(0.8 + 0.4 * noise(rng, HEIGHT, WIDTH, 1.0), 0, 1.4)
     colour = mix(colour, linear(p.hair) * 0.7 + 0.02, np.clip(shade * grain, 0, 0.85))
 
