@@ -41,7 +41,9 @@ def to_plain(config: Any) -> Any:
     try:
         return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except (MissingMandatoryValue, InterpolationToMissingValueError) as err:
-        key = str(err).partition("Missing mandatory value: ")[2].split()[0]
+        # an interpolation to a missing value names itself in full_key and the value in its text
+        named = isinstance(err, MissingMandatoryValue)
+        key = err.full_key if named else str(err).partition("Missing mandatory value: ")[2].split()[0]
         raise UserError(f"no value for {key}: add {key}=… to the command") from err
 
 

@@ -48,7 +48,7 @@ def _listed(folder: Path, root: Path) -> list[Video]:
         for name in CLASSES
         if name in below
         for path in sorted(below[name].rglob("*"))
-        if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES
+        if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
     }
     if set(files.values()) != set(CLASSES):
         there = ", ".join(sorted(path.name for path in folder.iterdir())[:10]) or "nothing"

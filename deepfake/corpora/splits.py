@@ -11,7 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from deepfake.errors import UserError
-from deepfake.records import SPLITS, Video
+from deepfake.records import FAKE, REAL, SPLITS, Video
 
 SHARES: Mapping[str, float] = {"train": 0.7, "val": 0.15, "test": 0.15}
 
@@ -40,8 +40,9 @@ def split_by_group(
 ) -> list[Video]:
     """The videos with splits that no group crosses, about in these shares of each class.
 
-    A function of the set of videos and the seed, not of their order. Large groups are placed first, each
-    where its classes are missing most. Raises UserError if there are fewer groups than splits.
+    A function of the set of videos and the seed, not of their order. Every split first gets both classes, as
+    far as the groups go round, train before the others; then large groups are placed first, each where its
+    classes are fewest for the share. Raises UserError if there are fewer groups than splits.
     """
     videos = sorted(videos, key=lambda video: video.key)
     groups: dict[int, list[Video]] = {}
@@ -56,20 +57,45 @@ def split_by_group(
         list(groups.values())[place] for place in np.random.default_rng(seed).permutation(len(groups))
     ]
     totals = Counter(video.label for video in videos)
+    waiting = sorted(shuffled, key=len, reverse=True)
     placed: dict[str, Counter[int]] = {name: Counter() for name in shares}
     split_of: dict[str, str] = {}
-    for members in sorted(shuffled, key=len, reverse=True):
+
+    def place(members: list[Video], name: str) -> None:
+        placed[name] += Counter(video.label for video in members)
+        split_of.update(dict.fromkeys((video.key for video in members), name))
+
+    for rank, name in enumerate(shares):
+        # the largest for train, for the others small ones
+        for members in _starters(waiting[::-1] if rank else waiting, len(shares) - 1 - rank):
+            place(members, name)
+            waiting.remove(members)
+    for members in waiting:
         need = Counter(video.label for video in members)
-        name = max(shares, key=lambda name: _want(need, placed[name], totals, shares[name]))
-        placed[name] += need
-        split_of |= dict.fromkeys((video.key for video in members), name)
+        place(members, min(shares, key=lambda name: _fullness(need, placed[name], totals, shares[name])))
     return [replace(video, split=split_of[video.key]) for video in videos]
 
 
-def _want(need: Counter[int], have: Counter[int], totals: Counter[int], share: float) -> float:
-    """How much a split wants a group: its classes' missing shares, and a little the share of all videos."""
-    by_class = sum(count * (1 - have[label] / (share * totals[label])) for label, count in need.items())
-    return by_class + 0.01 * (1 - have.total() / (share * totals.total()))
+def _starters(waiting: Sequence[list[Video]], num_later: int) -> Sequence[list[Video]]:
+    """The first group with both classes, else the first of each class, else (too few for that) the first.
+
+    At least num_later groups are left for the splits that come later.
+    """
+    classes = [{video.label for video in members} for members in waiting]
+    first = {frozenset(labels): place for place, labels in reversed(list(enumerate(classes)))}
+    if (both := first.get(frozenset({REAL, FAKE}))) is not None:
+        return [waiting[both]]
+    return (
+        [waiting[place] for place in first.values()]
+        if len(waiting) - len(first) >= num_later
+        else waiting[:1]
+    )
+
+
+def _fullness(need: Counter[int], have: Counter[int], totals: Counter[int], share: float) -> float:
+    """How full a split is with a group added: its classes' parts of their share, and a little all videos'."""
+    by_class = sum(count * (have[label] + count) / (share * totals[label]) for label, count in need.items())
+    return by_class + 0.01 * (have + need).total() / (share * totals.total())
 
 
 def describe_split(videos: Sequence[Video]) -> str:

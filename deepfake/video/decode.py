@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import numpy as np
 
 from deepfake.errors import DecodeError
 from deepfake.records import Frames
-from deepfake.video.probe import Scan, scan
+from deepfake.video.probe import Scan, open_video, scan
+
+log = logging.getLogger(__name__)
 
 
 def read_clips(path: Path, clips: Sequence[np.ndarray], *, scanned: Scan | None = None) -> Iterator[Frames]:
@@ -19,7 +22,7 @@ def read_clips(path: Path, clips: Sequence[np.ndarray], *, scanned: Scan | None 
     where reading broke, ValueError for clips out of order.
     """
     scanned = scanned or scan(path)
-    wanted = np.concatenate([np.asarray(clip, np.int64) for clip in clips])
+    wanted = np.concatenate([np.zeros(0, np.int64), *clips]).astype(np.int64)
     last = scanned.info.num_frames - 1
     if len(wanted) and (wanted[0] < 0 or wanted[-1] > last or (np.diff(wanted) <= 0).any()):
         raise ValueError(f"clips must ascend within 0 … {last}: {wanted.tolist()}")
@@ -41,10 +44,10 @@ def read_frames(path: Path, wanted: np.ndarray, scanned: Scan) -> Iterator[np.nd
                 yield rgb
                 done += 1
             return
-        except Exception:
-            pass
+        except Exception as err:  # whatever it was, PyAV reads on or says what is wrong
+            log.debug("%s: decord gave up after %d frames: %s", path, done, err)
     try:
-        for rgb in pyav_frames(path, wanted[done:]):
+        for rgb in pyav_frames(path, wanted[done:], scanned):
             yield rgb
             done += 1
     except Exception as err:
@@ -54,46 +57,67 @@ def read_frames(path: Path, wanted: np.ndarray, scanned: Scan) -> Iterator[np.nd
 
 
 def decord_can(scanned: Scan) -> bool:
-    """Whether decord reads such a file right: it has no AV1, confuses H.264 in AVI, ignores edit lists."""
+    """Whether decord reads such a file right.
+
+    It has no AV1, confuses H.264 in AVI, starts some frames late in MPEG-TS, ignores edit lists, and turns
+    pictures in MP4 and MOV only.
+    """
     info = scanned.info
-    confused = info.container == "avi" and info.codec == "h264"
-    return info.codec != "av1" and not confused and not scanned.trimmed
+    confused = info.container == "mpegts" or (info.container == "avi" and info.codec == "h264")
+    turned = info.rotation_deg != 0 and info.container != "mov"
+    return info.codec != "av1" and not confused and not turned and not scanned.trimmed
 
 
 def decord_frames(path: Path, wanted: np.ndarray, scanned: Scan) -> Iterator[np.ndarray]:
-    """Wanted frames by decord; those between are skipped without colour conversion."""
+    """Wanted frames by decord, in order; most of those between are passed without colour conversion."""
     import decord
 
     decord.logging.set_level(decord.logging.QUIET)
     reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
     if len(reader) != scanned.info.num_frames:
         raise ValueError(f"decord counts {len(reader)} frames, the packets {scanned.info.num_frames}")
-    shape = (scanned.info.height, scanned.info.width, 3)
+    keys = np.asarray(reader.get_key_indices(), np.int64)
     due = 0
     for index in wanted.tolist():
-        if index > due:
+        # a skip over a key frame seeks, and lands beside the mark in open groups: next() walks across it
+        for key in keys[(keys > due) & (keys <= index)].tolist():
+            if due < key - 1:
+                reader.skip_frames(key - 1 - due)
+            reader.next()
+            due = key
+        if due < index:
             reader.skip_frames(index - due)
-        rgb = reader.next().asnumpy()
-        if rgb.shape != shape:
-            raise ValueError(f"decord gives {rgb.shape}, not {shape}")
-        yield rgb
+        yield checked(reader.next().asnumpy(), scanned)
         due = index + 1
 
 
-def pyav_frames(path: Path, wanted: np.ndarray) -> Iterator[np.ndarray]:
-    """Wanted frames by PyAV, turned as the file's rotation asks."""
-    import av
+def pyav_frames(path: Path, wanted: np.ndarray, scanned: Scan) -> Iterator[np.ndarray]:
+    """Wanted frames by PyAV, turned as the file's rotation asks.
 
+    Frames are known by their stamps where the file has them, so that a lost one is an error and no shift.
+    """
+    places = None if scanned.stamps is None else {s: i for i, s in enumerate(scanned.stamps.tolist())}
     left = iter(wanted.tolist())
     due = next(left, None)
-    with av.open(str(path)) as container:
-        container.streams.video[0].thread_type = "AUTO"
-        for index, frame in enumerate(container.decode(video=0)):
+    container, stream = open_video(path)
+    with container:
+        for count, frame in enumerate(container.decode(stream)):
             if due is None:
                 return
+            index = count if places is None else places.get(frame.pts)
+            if index is None or index > due:
+                raise ValueError("the frame is lost or its time stamp is")
             if index == due:
                 rgb = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
-                yield np.ascontiguousarray(rgb)
+                yield checked(np.ascontiguousarray(rgb), scanned)
                 due = next(left, None)
     if due is not None:
         raise EOFError("the video ends early")
+
+
+def checked(rgb: np.ndarray, scanned: Scan) -> np.ndarray:
+    """The frame; raises ValueError if it is not of the video's size."""
+    height, width = rgb.shape[:2]
+    if (height, width) != (scanned.info.height, scanned.info.width):
+        raise ValueError(f"it is {width}x{height}, the video {scanned.info.width}x{scanned.info.height}")
+    return rgb

@@ -20,11 +20,13 @@ VIDEO_SUFFIXES = frozenset(
 class Scan:
     """info: of the shown video. time_s: (N,) float64, presentation time of each frame after the first.
 
-    trimmed: an edit list hides some of the coded frames.
+    stamps: (N,) int64, the same as the file has it, in ticks; None where the file does not tell.
+    trimmed: some coded frames are never shown, by an edit list or since the file starts inside a group.
     """
 
     info: VideoInfo
     time_s: np.ndarray
+    stamps: np.ndarray | None
     trimmed: bool
 
 
@@ -42,35 +44,61 @@ def scan(path: Path) -> Scan:
         raise DecodeError(f"{path}: not a readable video ({reason})") from err
 
 
+def open_video(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]:
+    """The file, to be closed by the caller, and its main video stream; cover art is none."""
+    container = av.open(str(path))
+    stream = container.streams.best("video")
+    if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
+        container.close()
+        raise ValueError("no video stream")
+    assert isinstance(stream, av.VideoStream)
+    # one thread: videos are read side by side anyway, and FFmpeg's frame threads can deadlock with PyAV's log
+    stream.codec_context.thread_count = 1
+    return container, stream
+
+
 def _scan(path: Path) -> Scan:
-    with av.open(str(path)) as container:
-        if not container.streams.video:
-            raise ValueError("no video stream")
-        stream = container.streams.video[0]
-        packets = [packet for packet in container.demux(stream) if packet.size]
-        shown = [packet for packet in packets if not packet.is_discard]
-        stamps = [packet.pts for packet in shown]
+    container, stream = open_video(path)
+    with container:
+        # stamps only: the packets themselves are the whole file
+        packets = [(packet.pts, packet.is_discard) for packet in container.demux(stream) if packet.size]
         fps = float(stream.average_rate or stream.guessed_rate or 25)
         tick_s = float(stream.time_base or 0)
-    with av.open(str(path)) as container:
-        first = next(container.decode(video=0), None)
-        if first is None or not shown:
-            raise ValueError("no frame in it")
-        codec = container.streams.video[0].codec_context.name
-        name = container.format.name
-    known = all(stamp is not None for stamp in stamps) and len(set(stamps)) == len(stamps)
-    ticks = np.sort(np.array(stamps, np.float64)) * tick_s if known else np.arange(len(shown)) / fps
+    container, stream = open_video(path)
+    with container:
+        first = next(container.decode(stream), None)
+        codec, name = stream.codec_context.name, container.format.name.split(",")[0]
+    stamps = _shown_stamps(packets, first.pts if first else None, name)
+    num_frames = len(stamps) if stamps is not None else sum(not discard for _, discard in packets)
+    if first is None or not num_frames:
+        raise ValueError("no frame in it")
+    ticks_s = stamps * tick_s if stamps is not None else np.arange(num_frames) / fps
     turned = first.rotation % 180 != 0
     info = VideoInfo(
-        num_frames=len(shown),
+        num_frames=num_frames,
         fps=fps,
         width=first.height if turned else first.width,
         height=first.width if turned else first.height,
         rotation_deg=int(first.rotation),
         codec=CODEC_NAMES.get(codec, codec),
-        container=name.split(",")[0],
+        container=name,
     )
-    return Scan(info, ticks - ticks[0], trimmed=len(shown) < len(packets))
+    return Scan(info, ticks_s - ticks_s[0], stamps, trimmed=num_frames < len(packets))
+
+
+def _shown_stamps(
+    packets: list[tuple[int | None, bool]], first: int | None, container: str
+) -> np.ndarray | None:
+    """Stamps of the frames that are shown, in order; None where they are missing, double or, in AVI, guessed.
+
+    packets: stamp, and whether an edit list hides it. first: stamp of the first frame that decodes; frames
+    before it lean on some that were cut off.
+    """
+    stamps = [stamp for stamp, hidden in packets if not hidden and stamp is not None]
+    complete = len(stamps) == sum(not hidden for _, hidden in packets) == len(set(stamps))
+    if container == "avi" or not complete or first not in stamps:
+        return None
+    return np.sort(np.array([stamp for stamp in stamps if stamp >= first], np.int64))
 
 
 CODEC_NAMES = {"libdav1d": "av1", "libvpx-vp9": "vp9", "libvpx": "vp8"}

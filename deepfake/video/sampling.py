@@ -24,21 +24,23 @@ def timed_clip_indices(
     time_s: (N,) presentation times in ascending order. Each wanted moment takes the nearest frame, each
     frame at most once: where the video is slower than sample_fps, its frames are taken one by one.
     """
-    step_s = max(1 / sample_fps, float(np.median(np.diff(time_s))) if len(time_s) > 1 else 0.0)
-    span_s = (clip_frames - 1) * step_s
-    length_s = float(time_s[-1] - time_s[0])
-    count = max(1, min(num_clips, int((length_s + step_s) // (span_s + step_s))))
-    room_s = max(length_s - span_s, 0.0)
-    starts_s = time_s[0] + (np.linspace(0, room_s, count) if count > 1 else np.array([room_s / 2]))
+    frame_s = float(np.median(np.diff(time_s))) if len(time_s) > 1 else 0.0
+    step_s = max(1 / sample_fps, frame_s)
+    end = float(time_s[-1] - time_s[0]) / step_s  # in steps, as all lengths below
+    length = min(clip_frames, int(end + frame_s / step_s / 2) + 1, len(time_s))
+    room = max(end - (length - 1), 0.0)
+    count = max(1, min(num_clips, int((end + 1 + 1e-6) // length)))
+    starts = np.linspace(0, room, count) if count > 1 else np.array([room / 2])
+    order = np.arange(length)
     clips: list[np.ndarray] = []
     free = 0  # first frame that no clip has taken
-    for start_s in starts_s:
-        moments = start_s + step_s * np.arange(clip_frames)
-        wanted = nearest(time_s, moments[moments <= time_s[-1] + step_s / 2])
-        # each frame once and none before the last clip's end
-        clip = np.maximum(wanted - np.arange(len(wanted)), free)
-        clip = np.maximum.accumulate(clip) + np.arange(len(wanted))
-        clip = clip[clip < len(time_s)]
+    # a clip starts on a frame: half-way between two, rounding would make it leave one out
+    for first in nearest(time_s, time_s[0] + starts * step_s):
+        wanted = nearest(time_s, time_s[first] + order * step_s)
+        # each frame once, none before the last clip's end and none behind the video's
+        clip = np.maximum.accumulate(np.maximum(wanted - order, free)) + order
+        clip = np.minimum(clip, len(time_s) - length + order)
+        clip = clip[clip >= free]
         if len(clip):
             clips.append(clip)
             free = int(clip[-1]) + 1

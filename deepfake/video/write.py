@@ -28,6 +28,9 @@ def write_video(
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.tmp")
     options = {"crf": str(crf), "preset": preset, "threads": "1"}
+    if codec == "libx264":
+        # its AVX-512 code (mb-tree) reads memory that nobody wrote: bytes would change from run to run
+        options["x264-params"] = "cpu-independent=1"
     try:
         rate = Fraction(fps).limit_denominator(1001)
         num_frames = _encode(unfinished, frames, rate=rate, codec=codec, options=options, container=container)

@@ -17,7 +17,7 @@ def test_labels_and_methods_come_from_the_folders(tmp_path: Path) -> None:
     root = touch(
         tmp_path,
         *("Real/a.mp4", "Real/deep/b.MOV", "fake/c.webm", "fake/swap/d.mkv", "fake/swap/more/e.avi"),
-        *("fake/swap/notes.txt", "other/f.mp4"),
+        *("fake/swap/notes.txt", "other/f.mp4", "fake/._c.webm"),  # the last as macOS leaves it
     )
     videos = {v.key: (v.label, v.method) for v in folder_videos(root)}
     assert videos == {

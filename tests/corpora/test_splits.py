@@ -91,6 +91,36 @@ def test_the_smallest_corpus_trains_on_the_group_with_both_classes() -> None:
     assert describe_split(split_by_group(videos, seed=0)).startswith("train 1 real + 1 fake, val ")
 
 
+def groups_of(sizes: list[tuple[int, int]]) -> list[Video]:
+    """Videos of one person a group, with so many real and fake ones."""
+    return [
+        video(f"{group}/{label}/{n}", label, f"p:{group}")
+        for group, counts in enumerate(sizes)
+        for label in (0, 1)
+        for n in range(counts[label])
+    ]
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        [(7, 3), (0, 2), (1, 2), (0, 6), (2, 6)],
+        [(1, 2), (1, 1), (6, 3), (0, 6), (5, 0), (0, 1), (1, 2), (0, 2)],
+        [(2, 5), (0, 2), (5, 0), (0, 2), (0, 1), (0, 1), (0, 1), (1, 1)],
+    ],
+)
+def test_every_split_has_both_classes_if_the_groups_go_round(sizes: list[tuple[int, int]]) -> None:
+    found = {(v.split, v.label) for v in split_by_group(groups_of(sizes), seed=0)}
+    assert found == {(name, label) for name in ("train", "val", "test") for label in (0, 1)}
+
+
+@pytest.mark.parametrize("sizes", [[(1, 1), (2, 0), (2, 0)], [(1, 0), (1, 0), (1, 0), (0, 1)]])
+def test_train_gets_both_classes_if_they_are_not_enough_for_all(sizes: list[tuple[int, int]]) -> None:
+    split = split_by_group(groups_of(sizes), seed=0)
+    assert {v.label for v in split if v.split == "train"} == {0, 1}
+    assert {v.split for v in split} == {"train", "val", "test"}
+
+
 def test_too_few_groups_for_three_splits_are_an_error() -> None:
     with pytest.raises(UserError, match="2 groups"):
         split_by_group([video("a", 0), video("b", 1)], seed=0)

@@ -1,11 +1,13 @@
 """Small films whose frames carry their own number, as bright and dark bars."""
 
+import io
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from PIL import Image
 
 BITS, BAR_PX, HEIGHT_PX = 8, 20, 128
 
@@ -29,19 +31,25 @@ def film(
     num_frames: int = 40,
     times_ms: Sequence[int] | None = None,
     rotation_deg: int = 0,
+    first: int = 0,
+    shrink: int = 1,
     options: dict[str, str] | None = None,
 ) -> Path:
-    """Write a film of 25 frames a second, or with a time in ms for each frame."""
+    """Write a film of 25 frames a second, or with a time in ms for each frame.
+
+    first: number and time stamp of the first frame. shrink: every how many pixels to keep.
+    """
     base = Fraction(1, 1000) if times_ms is not None else Fraction(1, 25)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25)
-        stream.width, stream.height, stream.pix_fmt = 160, HEIGHT_PX, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = 160 // shrink, HEIGHT_PX // shrink, "yuv420p"
         stream.options = options or {}
         stream.codec_context.time_base = base
         if rotation_deg:
             stream.set_display_rotation(rotation_deg)
-        for index in range(num_frames):
-            frame = av.VideoFrame.from_ndarray(picture(index), format="rgb24")
+        for index in range(first, first + num_frames):
+            small = np.ascontiguousarray(picture(index)[::shrink, ::shrink])
+            frame = av.VideoFrame.from_ndarray(small, format="rgb24")
             frame.pts = times_ms[index] if times_ms is not None else index
             frame.time_base = base
             container.mux(stream.encode(frame))
@@ -49,10 +57,32 @@ def film(
     return path
 
 
-def sound(path: Path) -> Path:
-    """Write a file with audio only."""
+def cut(source: Path, path: Path, start_s: float) -> Path:
+    """Copy the packets from the key frame at or before a time on, without decoding."""
+    with av.open(str(source)) as whole, av.open(str(path), "w") as container:
+        stream = whole.streams.video[0]
+        copy = container.add_stream_from_template(stream)
+        whole.seek(round(start_s / float(stream.time_base or 1)), stream=stream)
+        for packet in whole.demux(stream):
+            if packet.dts is not None:
+                packet.stream = copy
+                container.mux(packet)
+    return path
+
+
+def sound(path: Path, codec: str = "aac", *, cover: bool = False) -> Path:
+    """Write a file with audio only, and maybe a picture of its cover."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=16000)
+        stream = container.add_stream(codec, rate=16000)
+        if cover:
+            image = io.BytesIO()
+            Image.new("RGB", (64, 64)).save(image, "JPEG")
+            art = container.add_stream("mjpeg", rate=1)
+            art.width, art.height, art.pix_fmt = 64, 64, "yuvj420p"
+            art.disposition = av.stream.Disposition.attached_pic
+            packet = av.Packet(image.getvalue())
+            packet.stream, packet.pts, packet.dts = art, 0, 0
+            container.mux(packet)
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
         frame.sample_rate = 16000
         container.mux(stream.encode(frame))

@@ -1,12 +1,13 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from films import film, number_of
+from films import cut, film, number_of
 
 from deepfake.errors import DecodeError
 from deepfake.video.decode import decord_can, decord_frames, pyav_frames, read_clips
-from deepfake.video.probe import scan
+from deepfake.video.probe import Scan, scan
 
 CLIPS = [np.array([0, 1]), np.array([5, 6, 7]), np.array([20]), np.array([38, 39])]
 FILMS = {
@@ -17,6 +18,15 @@ FILMS = {
     "vp9.webm": ("libvpx-vp9", {}),
     "hevc.mp4": ("libx265", {"x265-params": "log-level=none"}),
     "av1.mkv": ("libsvtav1", {"preset": "10"}),
+    "open_groups.mp4": ("libx264", {"g": "12", "bf": "3", "x264-params": "open-gop=1:scenecut=0"}),
+    "open_groups.mkv": ("libx265", {"x265-params": "log-level=none:keyint=12:min-keyint=12:open-gop=1"}),
+    "intra_refresh.mp4": ("libx264", {"x264-params": "intra-refresh=1:keyint=12"}),
+    "b_frames.ts": ("libx264", {"g": "12", "bf": "3"}),
+    "b_frames.flv": ("libx264", {"g": "12", "bf": "3"}),
+    "mpeg2.mpg": ("mpeg2video", {"g": "12", "bf": "2"}),
+    "mpeg4_b_frames.mp4": ("mpeg4", {"g": "12", "bf": "2"}),
+    "mpeg4_b_frames.avi": ("mpeg4", {"g": "12", "bf": "2"}),
+    "film.wmv": ("wmv2", {"g": "12"}),
 }
 
 
@@ -34,7 +44,9 @@ def test_clips_hold_exactly_the_frames_and_times_asked_for(tmp_path: Path, name:
 def test_both_readers_give_the_same_pixels(tmp_path: Path) -> None:
     path = film(tmp_path / "film.mp4", options={"bf": "3"})
     wanted = np.array([0, 3, 4, 30])
-    for ours, theirs in zip(decord_frames(path, wanted, scan(path)), pyav_frames(path, wanted), strict=True):
+    for ours, theirs in zip(
+        decord_frames(path, wanted, scan(path)), pyav_frames(path, wanted, scan(path)), strict=True
+    ):
         assert np.abs(ours.astype(int) - theirs).max() <= 2
 
 
@@ -42,11 +54,50 @@ def test_both_readers_give_the_same_pixels(tmp_path: Path) -> None:
 def test_rotation_is_applied_by_both_readers_alike(tmp_path: Path, rotation_deg: int) -> None:
     path = film(tmp_path / "turned.mp4", rotation_deg=rotation_deg)
     one = np.array([9])
-    (by_decord,), (by_pyav,) = decord_frames(path, one, scan(path)), pyav_frames(path, one)
+    (by_decord,), (by_pyav,) = decord_frames(path, one, scan(path)), pyav_frames(path, one, scan(path))
     assert by_decord.shape == ((160, 128, 3) if rotation_deg % 180 else (128, 160, 3))
     assert np.abs(by_decord.astype(int) - by_pyav).max() <= 2
     upright = np.rot90(by_pyav, -round(scan(path).info.rotation_deg / 90))
     assert number_of(upright) == 9
+
+
+@pytest.mark.parametrize("name", ["turned.mp4", "turned.mkv"])
+def test_a_film_on_its_head_is_shown_upright_in_any_container(tmp_path: Path, name: str) -> None:
+    path = film(tmp_path / name, rotation_deg=180)
+    (clip,) = read_clips(path, [np.array([9])])
+    assert number_of(clip.rgb[0][::-1, ::-1]) == 9
+
+
+def test_a_film_cut_inside_an_open_group_starts_with_the_first_frame_that_decodes(tmp_path: Path) -> None:
+    options = {"g": "12", "bf": "3", "x264-params": "open-gop=1:scenecut=0"}
+    path = cut(film(tmp_path / "whole.mp4", num_frames=60, options=options), tmp_path / "cut.mkv", 1.0)
+    (whole,) = read_clips(path, [np.arange(scan(path).info.num_frames)])
+    assert [number_of(rgb) for rgb in whole.rgb] == list(range(24, 60))
+    (clip,) = read_clips(path, [np.array([0, 20, 35])])
+    assert [number_of(rgb) for rgb in clip.rgb] == [24, 44, 59]
+
+
+def test_a_frame_the_decoder_loses_is_an_error_and_no_shift(tmp_path: Path) -> None:
+    path = film(tmp_path / "film.mp4")
+    scanned = scan(path)
+    assert scanned.stamps is not None
+    one_more = replace(scanned, stamps=np.insert(scanned.stamps, 6, scanned.stamps[5] + 1))
+    assert [number_of(rgb) for rgb in pyav_frames(path, np.array([5, 7]), one_more)] == [5, 6]
+    with pytest.raises(ValueError, match="lost"):
+        list(pyav_frames(path, np.array([6]), one_more))
+
+
+def test_a_film_that_changes_its_size_names_the_first_frame_of_the_other_size(tmp_path: Path) -> None:
+    path = film(tmp_path / "film.ts", num_frames=20)
+    path.write_bytes(
+        path.read_bytes() + film(tmp_path / "small.ts", num_frames=20, first=20, shrink=2).read_bytes()
+    )
+    with pytest.raises(DecodeError, match=r"frame 20 of 40 \(it is 80x64, the video 160x128\)"):
+        list(read_clips(path, [np.arange(40)]))
+
+
+def test_no_clips_are_no_frames(tmp_path: Path) -> None:
+    assert list(read_clips(film(tmp_path / "film.mp4"), [])) == []
 
 
 def test_times_of_a_variable_frame_rate_are_those_of_the_file(tmp_path: Path) -> None:
@@ -61,6 +112,8 @@ def test_decord_is_not_asked_for_what_it_reads_wrong(tmp_path: Path) -> None:
     assert decord_can(scan(film(tmp_path / "film.mp4")))
     assert decord_can(scan(film(tmp_path / "mpeg4.avi", "mpeg4")))
     assert not decord_can(scan(film(tmp_path / "h264.avi")))
+    assert not decord_can(scan(film(tmp_path / "h264.ts")))
+    assert not decord_can(scan(film(tmp_path / "turned.mkv", rotation_deg=180)))
     assert not decord_can(scan(film(tmp_path / "av1.mkv", "libsvtav1", options={"preset": "10"})))
 
 
@@ -69,8 +122,8 @@ def test_where_decord_breaks_pyav_goes_on_without_a_gap(
 ) -> None:
     path = film(tmp_path / "film.mp4")
 
-    def breaks_after_three(path: Path, wanted: np.ndarray, scanned: object) -> object:
-        yield from pyav_frames(path, wanted[:3])
+    def breaks_after_three(path: Path, wanted: np.ndarray, scanned: Scan) -> object:
+        yield from pyav_frames(path, wanted[:3], scanned)
         raise RuntimeError("broken")
 
     monkeypatch.setattr("deepfake.video.decode.decord_frames", breaks_after_three)
@@ -100,5 +153,7 @@ def test_real_videos_are_read_alike_by_both_readers(ffpp_videos: Path) -> None:
         scanned = scan(path)
         wanted = np.array([0, 50, 51, 200])
         assert decord_can(scanned)
-        for ours, theirs in zip(decord_frames(path, wanted, scanned), pyav_frames(path, wanted), strict=True):
+        for ours, theirs in zip(
+            decord_frames(path, wanted, scanned), pyav_frames(path, wanted, scanned), strict=True
+        ):
             assert np.abs(ours.astype(int) - theirs).max() <= 2

@@ -46,3 +46,8 @@ def test_missing_files_folders_and_sound_alone_are_errors(tmp_path: Path) -> Non
     for path in (tmp_path / "nowhere.mp4", tmp_path, sound(tmp_path / "sound.mp4")):
         with pytest.raises(DecodeError, match="not a readable video"):
             probe(path)
+
+
+def test_a_picture_on_the_cover_of_a_sound_file_is_no_video(tmp_path: Path) -> None:
+    with pytest.raises(DecodeError, match="no video stream"):
+        probe(sound(tmp_path / "song.mp3", "libmp3lame", cover=True))

@@ -38,6 +38,24 @@ def test_videos_of_25_and_60_fps_give_clips_of_equal_times() -> None:
             assert times[clip] - times[clip[0]] == pytest.approx(np.arange(8) / 12.5, abs=1 / fps)
 
 
+@pytest.mark.parametrize("fps", [24, 25, 30000 / 1001, 60])
+def test_a_video_of_the_rate_asked_gives_clips_of_adjacent_frames(fps: float) -> None:
+    for num_frames in range(1, 120):
+        times = np.arange(num_frames) / fps
+        clips = timed_clip_indices(times, num_clips=4, clip_frames=8, sample_fps=fps)
+        assert [np.diff(clip).tolist() for clip in clips] == [[1] * (min(8, num_frames) - 1)] * len(clips)
+        assert len(clips) == max(1, min(4, num_frames // 8))
+        assert len(clips) == 1 or (clips[0][0], clips[-1][-1]) == (0, num_frames - 1)
+
+
+def test_a_clip_at_the_end_of_an_uneven_video_is_not_cut_short() -> None:
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        times = np.sort(rng.choice(np.arange(800), 400, replace=False)) / 50
+        clips = timed_clip_indices(times, num_clips=3, clip_frames=16, sample_fps=25)
+        assert [len(clip) for clip in clips] == [16, 16, 16]
+
+
 def test_a_video_slower_than_asked_gives_its_frames_one_by_one() -> None:
     clips = timed_clip_indices(np.arange(40) / 10, num_clips=2, clip_frames=5, sample_fps=30)
     assert [np.diff(clip).tolist() for clip in clips] == [[1] * 4] * len(clips)

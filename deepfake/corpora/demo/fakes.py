@@ -32,7 +32,8 @@ def swapped_frames(
     jitter_px: float = 1.6,
 ) -> Iterator[np.ndarray]:
     """Frames of the clip with the donor's inner face, (H, W, 3) uint8 each."""
-    head = build_head(replace(donor, hair_style="bald"), footage.head.light)
+    inner = replace(donor, hair_style="bald", glasses=footage.head.person.glasses)
+    head = build_head(inner, footage.head.light)
     side_px = int(rng.integers(52, 85))
     fit = _fit(donor, footage.head.person)
     mask = _inner_face(footage.head.person)

@@ -50,7 +50,7 @@ def random_footage(rng: np.random.Generator, person: Person) -> Footage:
     num_frames = round(fps * rng.uniform(1.6, 2.4))
     light: Light = random_light(rng)
     spare = GRAIN_SPARE_PX
-    scale = rng.uniform(0.62, 0.78) * min(height, width) / 352
+    scale = rng.uniform(0.66, 0.84) * min(height, width) / 352
     centre = (width / 2 + rng.uniform(-0.07, 0.07) * width, height * rng.uniform(0.44, 0.5))
     motion = Motion(
         random_poses(rng, num_frames, fps, centre=centre, scale=scale),

@@ -89,7 +89,9 @@ def lip_masks(person: Person) -> tuple[np.ndarray, np.ndarray]:
     bow = 1 - 0.28 * bell(x, 0.035)
     top = line - p.upper_lip * bow * (1 - across**1.7)
     bottom = line + p.lower_lip * (1 - across**2.2) ** 0.8
-    return step(y - top, 0.014) * step(line - y, 0.01), step(bottom - y, 0.016) * step(y - line, 0.01)
+    near = step(1.02 * p.mouth_half_width - np.abs(x), 0.02)
+    upper, lower = step(y - top, 0.014) * step(line - y, 0.01), step(bottom - y, 0.016) * step(y - line, 0.01)
+    return near * upper, near * lower
 
 
 def mouth_line(person: Person, x: np.ndarray) -> np.ndarray:

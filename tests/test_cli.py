@@ -1,0 +1,51 @@
+"""The scripts as a user calls them: answers at once, one line for a mistake, the right exit status."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def call(task: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "scripts" / f"{task}.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.mark.parametrize("task", ["extract", "train", "evaluate", "predict"])
+@pytest.mark.parametrize("question", [["--help"], ["--cfg", "job"]])
+def test_help_and_config_are_answered_without_torch(task: str, question: list[str]) -> None:
+    code = (
+        f"import sys; sys.argv[1:] = {question!r}\n"
+        f"from deepfake.cli import run\n"
+        f"try:\n    run({task!r})\n"
+        "finally:\n    assert not {'torch', 'pytorch_lightning', 'timm', 'cv2'} & set(sys.modules)"
+    )
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "data" in done.stdout or "checkpoint" in done.stdout
+    assert time.perf_counter() - start < 10  # it takes about one second; a busy machine must not fail this
+
+
+@pytest.mark.parametrize(
+    ("task", "arguments", "message"),
+    [
+        ("train", ["data=folder", "data.root=nowhere"], "error: data.root=nowhere: no such folder"),
+        ("train", ["data=folder"], "error: no value for data.root: add data.root=…"),
+        ("train", ["modle=meso"], "modle"),
+        ("train", ["model=mesoo"], "mesoo"),
+        ("evaluate", ["checkpoint=none.ckpt"], "error: checkpoint=none.ckpt: no such file"),
+        ("predict", ["checkpoint=none.ckpt", "input=x.mp4"], "error: checkpoint=none.ckpt: no such file"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(
+    task: str, arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    done = call(task, *arguments, f"hydra.run.dir={tmp_path / 'run'}")
+    assert done.returncode == 2
+    assert message in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
