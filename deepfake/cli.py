@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from deepfake.errors import SomeFailed, UserError
 
 CONF = Path(__file__).parents[1] / "conf"
+PATHS = ("checkpoint", "resume", "input", "data.root", "data.store")
 DONE, INPUTS_FAILED, USAGE_ERROR = 0, 1, 2
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ def run_folder(task: str, now: str, resume: str | None) -> str:
 def run(task: str) -> NoReturn:
     """Run deepfake.tasks.<task>.main(config, run folder) as the command line asks, and exit."""
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    sys.argv[1:] = [quoted(argument) for argument in sys.argv[1:]]
     statuses: list[int] = []
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name=task)
@@ -59,6 +61,13 @@ def run(task: str) -> NoReturn:
             sys.exit(USAGE_ERROR)
         raise
     sys.exit(max(statuses, default=DONE))
+
+
+def quoted(argument: str) -> str:
+    """A path's override as Hydra's grammar wants it: checkpoint=a/epoch=003.ckpt needs quotes."""
+    key, equals, value = argument.partition("=")
+    plain = value[:1] not in ("[", "'", '"') and "'" not in value and "\\" not in value
+    return f"{key}='{value}'" if equals and key in PATHS and value and "=" in value and plain else argument
 
 
 def quieten() -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from deepfake.cli import quoted
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -31,6 +33,19 @@ def test_help_and_config_are_answered_without_torch(task: str, question: list[st
     assert time.perf_counter() - start < 10  # it takes about one second; a busy machine must not fail this
 
 
+def test_a_checkpoint_of_one_epoch_can_be_named_without_quotes() -> None:
+    assert quoted("checkpoint=a/epoch=003.ckpt") == "checkpoint='a/epoch=003.ckpt'"
+    for unchanged in (
+        "checkpoint=a/best.ckpt",
+        "input=[a=1.mp4,b.mp4]",
+        "model=meso",
+        "seed=1",
+        "-m",
+        "--help",
+    ):
+        assert quoted(unchanged) == unchanged
+
+
 @pytest.mark.parametrize(
     ("task", "arguments", "message"),
     [
@@ -38,6 +53,7 @@ def test_help_and_config_are_answered_without_torch(task: str, question: list[st
         ("train", ["data=folder"], "error: no value for data.root: add data.root=…"),
         ("train", ["modle=meso"], "modle"),
         ("train", ["model=mesoo"], "mesoo"),
+        ("evaluate", ["checkpoint=a/epoch=003.ckpt"], "error: checkpoint=a/epoch=003.ckpt: no such file"),
         ("evaluate", ["checkpoint=none.ckpt"], "error: checkpoint=none.ckpt: no such file"),
         ("predict", ["checkpoint=none.ckpt", "input=x.mp4"], "error: checkpoint=none.ckpt: no such file"),
     ],
