@@ -46,6 +46,13 @@ def test_a_checkpoint_of_one_epoch_can_be_named_without_quotes() -> None:
         assert quoted(unchanged) == unchanged
 
 
+def test_a_resumed_run_goes_on_in_its_own_folder(tmp_path: Path) -> None:
+    done = call("train", f"resume={tmp_path}/checkpoints/last.ckpt")
+    assert done.returncode == 2
+    assert "no such file" in done.stdout
+    assert (tmp_path / ".hydra" / "config.yaml").is_file()
+
+
 @pytest.mark.parametrize(
     ("task", "arguments", "message"),
     [
