@@ -22,9 +22,12 @@ class Video:
 
     key: unique in the corpus, a relative posix path without suffix such as "Deepfakes/c23/519_515".
     method: the manipulation's name, "real" for a real video.
-    identities: who is seen or whose face was used, each named "<corpus>:<id>"; empty when unknown.
-    partner: key of the real video a fake was made from, if known.
-    split: "train", "val" or "test"; None before a split is assigned.
+    identities: who is seen, then whose face was used, each named "<dataset>:<id>"; empty when unknown.
+    partner: key of the real video a fake was made from, if it is in the corpus.
+    clip: name of the footage that is shown, the same for a real video and the fakes made from it.
+    footage: recordings that the identities' pictures were cut from, in their order; empty when unknown.
+    mask: video of the manipulated region, if there is one.
+    split: "train", "val" or "test"; None before a protocol assigns one.
     """
 
     key: str
@@ -34,6 +37,9 @@ class Video:
     method: str
     identities: tuple[str, ...] = ()
     partner: str | None = None
+    clip: str | None = None
+    footage: tuple[str, ...] = ()
+    mask: Path | None = None
     split: str | None = None
 
     def __post_init__(self) -> None:

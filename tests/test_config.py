@@ -17,7 +17,7 @@ TASKS = sorted(path.stem for path in CONF.glob("*.yaml"))
 
 
 def choices(group: str) -> list[str]:
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml") if path.stem != "_base")
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml") if path.stem[0] != "_")
 
 
 def test_every_task_has_a_script_and_a_config() -> None:
@@ -39,7 +39,8 @@ def test_every_yaml_composes_and_its_objects_can_be_built(
     build(cfg.model.scheduler)(optimizer)
     build(cfg.augment)
     build(cfg.trainer, logger=False, default_root_dir=str(tmp_path))
-    assert callable(build(cfg.data.corpus))
+    for part in cfg.data.get("corpora", {"only": cfg.data}).values():
+        assert callable(build(part.corpus))
     FaceSettings.from_dict({k: v for k, v in to_plain(cfg.faces).items() if k != "overwrite"})
     for logger in cfg.logger.values():
         build(logger, save_dir=str(tmp_path))

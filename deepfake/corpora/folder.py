@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
+from deepfake.corpora.corpus import Corpus
 from deepfake.corpora.names import identities_of
-from deepfake.corpora.splits import describe_split, split_by_group
 from deepfake.errors import UserError
 from deepfake.records import FAKE, REAL, SPLITS, Video
 from deepfake.video.probe import VIDEO_SUFFIXES
-
-log = logging.getLogger(__name__)
 
 CLASSES = {"real": REAL, "fake": FAKE}
 LAYOUT = "expected <root>/real and <root>/fake with videos in them (or train, val, test with these two below)"
 
 
-def folder_videos(root: str | Path, *, split_seed: int = 0) -> list[Video]:
-    """The videos below real/ and fake/ at any depth, sorted by key; a first subfolder of fake/ is the method.
+def folder_corpus(root: str | Path) -> Corpus:
+    """The videos below real/ and fake/ at any depth; a first subfolder of fake/ is the method.
 
-    Without folders train, val and test the split is seeded and keeps people together whose names follow a
-    known dataset's. Raises UserError if the layout is another, with what was found.
+    Folders train, val and test are the official protocol. People are known where names follow a known
+    dataset's. Raises UserError if the layout is another, with what was found.
     """
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"data.root={root}: no such folder; {LAYOUT}")
     below = {path.name.lower(): path for path in sorted(root.iterdir()) if path.is_dir()}
-    if set(below) >= set(SPLITS):
-        parts = [(below[name], name) for name in SPLITS]
-        return sorted(
-            (replace(video, split=name) for part, name in parts for video in _listed(part, root)),
-            key=lambda video: video.key,
-        )
-    videos = split_by_group(_listed(root, root), seed=split_seed)
-    log.info("%s: split by data.split_seed=%d: %s", root, split_seed, describe_split(videos))
-    return videos
+    if not set(below) >= set(SPLITS):
+        return Corpus(name="folder", videos=tuple(_listed(root, root)))
+    videos = {name: _listed(below[name], root) for name in SPLITS}
+    return Corpus(
+        name="folder",
+        videos=tuple(video for part in videos.values() for video in part),
+        splits={"official": {video.key: name for name, part in videos.items() for video in part}},
+    )
 
 
 def _listed(folder: Path, root: Path) -> list[Video]:

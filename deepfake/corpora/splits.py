@@ -1,10 +1,9 @@
-"""Splits that no person crosses, where a corpus brings none."""
+"""Splits that no person and no footage crosses, in about the shares asked for."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -16,42 +15,47 @@ from deepfake.records import FAKE, REAL, SPLITS, Video
 SHARES: Mapping[str, float] = {"train": 0.7, "val": 0.15, "test": 0.15}
 
 
-def group_videos(videos: Sequence[Video]) -> list[int]:
-    """For each video the number of its group: videos that share a person or a real partner, also by way of
-    others, are one group. A video of nobody known is a group of its own.
-    """
+def links_of(video: Video) -> tuple[str, ...]:
+    """Everything that ties a video to others: people, the clip shown, recordings, the real partner."""
+    names = (*video.identities, *video.footage, *((f"clip {video.clip}",) if video.clip else ()))
+    return (*names, f"video {video.key}", *((f"video {video.partner}",) if video.partner else ()))
+
+
+def components(links: Sequence[Sequence[str]]) -> list[int]:
+    """For each item the number of its group: items that share a link, also by way of others, are one."""
     names: dict[str, int] = {}
-    edges = []
-    for place, video in enumerate(videos):
-        links = [
-            *video.identities,
-            f"video {video.key}",
-            *([f"video {video.partner}"] if video.partner else []),
-        ]
-        edges += [(place, names.setdefault(link, len(videos) + len(names))) for link in links]
-    size = len(videos) + len(names)
+    edges = [
+        (item, names.setdefault(link, len(links) + len(names)))
+        for item, own in enumerate(links)
+        for link in own
+    ]
+    size = len(links) + len(names)
     rows, columns = np.array(edges, np.int64).reshape(-1, 2).T
     _, groups = connected_components(coo_array((np.ones(len(edges)), (rows, columns)), shape=(size, size)))
-    return groups[: len(videos)].tolist()
+    return groups[: len(links)].tolist()
 
 
 def split_by_group(
-    videos: Sequence[Video], *, seed: int, shares: Mapping[str, float] = SHARES
-) -> list[Video]:
-    """The videos with splits that no group crosses, about in these shares of each class.
+    videos: Sequence[Video],
+    *,
+    seed: int,
+    shares: Mapping[str, float] = SHARES,
+    links: Callable[[Video], Sequence[str]] = links_of,
+) -> dict[str, str]:
+    """Split by video key: no group crosses, about these shares of each class.
 
     A function of the set of videos and the seed, not of their order. Every split first gets both classes, as
-    far as the groups go round, train before the others; then large groups are placed first, each where its
-    classes are fewest for the share. Raises UserError if there are fewer groups than splits.
+    far as the groups go round, the first split before the others; then large groups are placed first, each
+    where its classes are fewest for the share. Raises UserError if there are fewer groups than splits.
     """
     videos = sorted(videos, key=lambda video: video.key)
     groups: dict[int, list[Video]] = {}
-    for video, group in zip(videos, group_videos(videos), strict=True):
+    for video, group in zip(videos, components([links(video) for video in videos]), strict=True):
         groups.setdefault(group, []).append(video)
     if len(groups) < len(shares):
         raise UserError(
-            f"{len(videos)} videos fall into {len(groups)} groups that share a person, too few for "
-            f"{', '.join(shares)}: add videos of other people, or sort them into folders train, val, test"
+            f"{len(videos)} videos fall into {len(groups)} groups that share a person or footage, too few "
+            f"for {', '.join(shares)}: add videos of other people, or say yourself who trains and who tests"
         )
     shuffled = [
         list(groups.values())[place] for place in np.random.default_rng(seed).permutation(len(groups))
@@ -73,7 +77,20 @@ def split_by_group(
     for members in waiting:
         need = Counter(video.label for video in members)
         place(members, min(shares, key=lambda name: _fullness(need, placed[name], totals, shares[name])))
-    return [replace(video, split=split_of[video.key]) for video in videos]
+    return split_of
+
+
+def has_shares(
+    videos: Sequence[Video], split_of: Mapping[str, str], shares: Mapping[str, float], *, least: float = 0.5
+) -> bool:
+    """Whether every split holds at least `least` of its share of each class that there is."""
+    totals = Counter(video.label for video in videos)
+    have = Counter((split_of.get(video.key), video.label) for video in videos)
+    return all(
+        have[name, label] >= max(1, int(least * share * total))
+        for name, share in shares.items()
+        for label, total in totals.items()
+    )
 
 
 def _starters(waiting: Sequence[list[Video]], num_later: int) -> Sequence[list[Video]]:

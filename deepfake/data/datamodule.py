@@ -9,6 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
+from deepfake.corpora.protocols import Protocol, stamp
 from deepfake.data.dataset import Batch, WindowDataset, WindowSampler
 from deepfake.data.transforms import WindowTransform
 from deepfake.data.windows import TrackFrames, eval_windows, scored_tracks, track_frames, train_windows
@@ -16,7 +17,7 @@ from deepfake.errors import UserError
 from deepfake.faces.fill import fill_store
 from deepfake.faces.store import FaceStore
 from deepfake.parallel import num_cores
-from deepfake.records import SPLITS, InputSpec, Video, Window
+from deepfake.records import SPLITS, InputSpec, Window
 
 log = logging.getLogger(__name__)
 
@@ -24,66 +25,78 @@ log = logging.getLogger(__name__)
 class FaceDataModule(pl.LightningDataModule):
     """Windows of a corpus's faces, split as the corpus says.
 
-    videos: lists the corpus (and makes what it lacks). windows_per_video: drawn anew each training epoch,
-    from the video's main face. eval_windows: at most so many a track, always the same. min_track_share: in
-    val and test every track of at least this share of its video's longest one is scored.
+    protocol: lists and splits the corpus (and makes what it lacks). main_face: see faces.choose.
+    windows_per_video: drawn anew each training epoch, from the video's main face. balance: columns of the
+    manifest whose values are drawn equally often, each within the one before. eval_windows: at most so many a
+    track, always the same. min_track_share: in val and test every track of at least this share of its video's
+    longest one is scored.
     """
 
     def __init__(
         self,
         *,
-        videos: Callable[[], list[Video]],
+        protocol: Callable[[], Protocol],
         store: FaceStore,
         spec: InputSpec,
         transform: WindowTransform | None = None,
         batch_size: int = 32,
         num_workers: int | None = None,
         windows_per_video: int = 4,
+        balance: Sequence[str] = ("label", "corpus", "method"),
         eval_windows: int = 32,
         min_track_share: float = 0.25,
         seed: int = 0,
         device: str = "cpu",
         extract_workers: int | None = None,
         overwrite: bool = False,
+        main_face: str = "mask",
     ) -> None:
         super().__init__()
         check_fit(spec, store)
-        self.list_videos = videos
+        self.make_protocol = protocol
         self.store = store
         self.spec = spec
         self.transform = transform
         self.batch_size = batch_size
         self.num_workers = min(8, num_cores()) if num_workers is None else num_workers
         self.windows_per_video = windows_per_video
+        self.balance = list(balance)
         self.eval_windows = eval_windows
         self.min_track_share = min_track_share
         self.seed = seed
         self.device = device
         self.extract_workers = extract_workers
         self.overwrite = overwrite
+        self.main_face = main_face
         self.test_split = "test"
-        self.prepared = False
+        self.protocol: Protocol | None = None  # in the process that prepares the data
+        self.prepared: tuple[list[dict[str, Any]], dict[str, Any]] | None = None
         self.manifest: list[dict[str, Any]] = []
+        self.stamp: dict[str, Any] = {}
         self.tracks: dict[int, list[TrackFrames]] = {}
 
     def prepare_data(self) -> None:
-        """Extract what the store lacks; Lightning calls this in one process only, before each stage."""
+        """List and extract what the store lacks; Lightning calls this in one process, before each stage."""
         if self.prepared:
             return
-        fill_store(
+        self.protocol = self.make_protocol()
+        rows = fill_store(
             self.store,
-            self.list_videos(),
+            self.protocol.videos,
             num_workers=self.extract_workers,
             device=self.device,
             overwrite=self.overwrite,
+            main_face=self.main_face,
         )
-        self.prepared = True
+        self.prepared = rows, stamp(self.protocol)
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the manifest and where each track's crops lie."""
+        """Take the manifest of the preparing process, and read where each track's crops lie."""
         if self.manifest:
             return
-        self.manifest = self.store.read_manifest()
+        prepared = self.trainer.strategy.broadcast(self.prepared) if self.trainer else self.prepared
+        assert prepared is not None, "prepare_data comes before setup"
+        self.manifest, self.stamp = prepared
         self.tracks = {
             video: track_frames(self.store.read(row["video"]), video=video)
             for video, row in enumerate(self.manifest)
@@ -98,7 +111,7 @@ class FaceDataModule(pl.LightningDataModule):
 
     def train_plan(self, epoch: int) -> list[Window]:
         """The windows of a training epoch; raises UserError if only one class has faces."""
-        videos = [video for video in self.split("train") if video in self.tracks]
+        videos = [video for video in self.split("train") if self.manifest[video]["main"] is not None]
         labels = [self.manifest[video]["label"] for video in videos]
         if len(set(labels)) < 2:
             raise UserError(
@@ -106,8 +119,8 @@ class FaceDataModule(pl.LightningDataModule):
                 "faces; it needs both: check data.root, the selected methods and the split"
             )
         return train_windows(
-            [self.tracks[video][0] for video in videos],
-            labels,
+            [self.tracks[video][self.manifest[video]["main"]] for video in videos],
+            [tuple(self.manifest[video][column] for column in self.balance) for video in videos],
             self.spec,
             windows_per_video=self.windows_per_video,
             seed=self.seed,

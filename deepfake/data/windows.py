@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,9 +93,12 @@ def eval_windows(track: TrackFrames, spec: InputSpec, *, max_windows: int) -> li
     return [as_window(track, places[which]) for which in spread(len(places), max_windows)]
 
 
+Stratum = tuple[Hashable, ...]
+
+
 def train_windows(
     tracks: Sequence[TrackFrames],
-    labels: Sequence[int],
+    strata: Sequence[Stratum],
     spec: InputSpec,
     *,
     windows_per_video: int,
@@ -104,11 +107,11 @@ def train_windows(
 ) -> list[Window]:
     """One epoch's windows in training order, a pure function of seed and epoch.
 
-    tracks: one a video, labels beside them. As many real as fake windows are drawn, each video of a class
-    equally often (to one draw), each window at random among all that the track holds.
+    tracks: one a video, strata beside them, such as (label, corpus, method). Videos are drawn as
+    balanced_picks says, each window at random among all that the track holds.
     """
     rng = np.random.default_rng([seed, epoch])
-    picks = balanced_picks(np.asarray(labels), windows_per_video * len(tracks), rng)
+    picks = rng.permutation(balanced_picks(strata, windows_per_video * len(tracks), rng))
     seeds = rng.integers(2**31, size=len(picks)).tolist()
     candidates = [track_windows(track, spec, hop=1) for track in tracks]
     return [
@@ -117,16 +120,25 @@ def train_windows(
     ]
 
 
-def balanced_picks(labels: np.ndarray, num: int, rng: np.random.Generator) -> np.ndarray:
-    """Shuffled items (num,), the classes equally often, the items of a class in turn."""
-    classes = np.unique(labels)
-    picks = []
-    for place, label in enumerate(classes):
-        members = np.flatnonzero(labels == label)
-        share = num // len(classes) + (place < num % len(classes))
-        rounds = [rng.permutation(members) for _ in range(-(-share // len(members)))]
-        picks.append(np.concatenate([*rounds, np.zeros(0, np.int64)])[:share])
-    return rng.permutation(np.concatenate(picks)).astype(np.int64)
+def balanced_picks(strata: Sequence[Stratum], num: int, rng: np.random.Generator) -> np.ndarray:
+    """num items, (num,) int64: the first entries of the strata equally often, then the second within each …
+
+    Equally means to one draw. Within one stratum items are drawn in turn, in random order.
+    """
+
+    def draw(members: np.ndarray, num: int, depth: int) -> list[np.ndarray]:
+        if depth == len(strata[0]):
+            rounds = [rng.permutation(members) for _ in range(-(-num // len(members)))]
+            return [np.concatenate(rounds)[:num]] if rounds else []
+        values = sorted({strata[item][depth] for item in members}, key=str)
+        picks = []
+        for place, value in enumerate(values):
+            share = num // len(values) + (place < num % len(values))
+            own = np.array([item for item in members if strata[item][depth] == value])
+            picks += draw(own, share, depth + 1)
+        return picks
+
+    return np.concatenate([*draw(np.arange(len(strata)), num, 0), np.zeros(0, np.int64)]).astype(np.int64)
 
 
 def as_window(track: TrackFrames, places: Sequence[int], *, seed: int = 0) -> Window:

@@ -1,8 +1,9 @@
 """The face store: one Arrow IPC file a video, each whole or absent, plus a manifest of what is in it.
 
 <root>/faces/<video key>.arrow   crops and tracks of one video, its settings in the schema's metadata
-<root>/manifest.parquet          a row a video: label, split, tracks, what was lost
-<root>/lost.csv                  the videos that gave no face or could not be read, and why
+<root>/manifest.parquet          a row a video: label, split, tracks, main face, what was lost
+<root>/lost.csv                  the videos that gave no face or not the right one or that could not be
+                                 read, and why
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deepfake.errors import UserError
+from deepfake.faces.choose import Choice, check_rule, choose
 from deepfake.faces.settings import FaceSettings
-from deepfake.faces.video_faces import VideoFaces, read_metadata
-from deepfake.records import Video
+from deepfake.faces.video_faces import VideoFaces, put_metadata, read_metadata
+from deepfake.records import FAKE, Video
 
 MANIFEST_SCHEMA = pa.schema(
     [
@@ -40,23 +42,42 @@ MANIFEST_SCHEMA = pa.schema(
         ("face_frames", pa.int32()),
         (
             "tracks",
-            pa.list_(pa.struct([("track", pa.int32()), ("frames", pa.int32()), ("side_px", pa.float32())])),
+            pa.list_(
+                pa.struct(
+                    [
+                        ("track", pa.int32()),
+                        ("frames", pa.int32()),
+                        ("side_px", pa.float32()),
+                        ("share", pa.float32()),  # of the mask, or IoU with the partner; null by size
+                    ]
+                )
+            ),
         ),
+        ("main", pa.int32()),  # the track to train on; null if none shows the manipulated face
+        ("main_by", pa.string()),  # "mask", "partner" or "size"; empty without tracks
         ("reason", pa.string()),  # why a video gave nothing; empty if it gave faces
     ]
 )
 NO_FACE = "no face found in {} sampled frames"
+MISSED = "the manipulated face was not tracked: the best track holds {:.0%} of the mask"
 
 
 @dataclass(frozen=True)
 class FaceStore:
-    """Crops of many videos below one folder, all made with the same settings."""
+    """Crops of many videos, all made with the same settings.
+
+    parts: where the crops of joined corpora are, each in its own store; a key "<part>/<key>" is a file there.
+    """
 
     root: Path
     settings: FaceSettings
+    parts: Mapping[str, Path] = field(default_factory=dict)
 
     def path_of(self, key: str) -> Path:
         """Where a video's faces are or would be."""
+        part, _, rest = key.partition("/")
+        if part in self.parts:
+            return self.parts[part] / "faces" / f"{rest}.arrow"
         return self.root / "faces" / f"{key}.arrow"
 
     def has(self, key: str) -> bool:
@@ -65,8 +86,7 @@ class FaceStore:
         if not path.exists():
             return False
         try:
-            with pa.memory_map(str(path)) as source:
-                made_with = read_metadata(pa.ipc.open_file(source).schema)["settings"]
+            made_with = read_about(path)["settings"]
         except (pa.ArrowInvalid, ValueError, KeyError) as err:
             raise UserError(f"{path}: not a file of a face store ({err}); delete it and run again") from err
         if differences := FaceSettings.from_dict(made_with).differences(self.settings):
@@ -80,16 +100,34 @@ class FaceStore:
         """Keep a video's faces; the file appears only when it is whole."""
         replace_whole(self.path_of(key), lambda path: _write_arrow(path, faces.with_metadata()))
 
+    def lacks_mask_shares(self, key: str) -> bool:
+        """Whether no mask was looked at when the video's file was written; reads its metadata only."""
+        return read_about(self.path_of(key)).get("mask_shares") is None
+
+    def add_mask_shares(self, key: str, shares: Sequence[float]) -> None:
+        """Write the video's file anew with these shares; all else, its library versions too, stays."""
+        path = self.path_of(key)
+        with pa.memory_map(str(path)) as source:
+            table = pa.ipc.open_file(source).read_all()
+        about = read_metadata(table.schema) | {"mask_shares": list(shares)}
+        replace_whole(path, lambda unfinished: _write_arrow(unfinished, put_metadata(table, about)))
+
     def read(self, key: str) -> VideoFaces:
         """A video's faces; see read_faces."""
         return read_faces(self.path_of(key))
 
-    def write_manifest(self, videos: Sequence[Video], failures: Mapping[str, str]) -> list[dict[str, Any]]:
+    def write_manifest(
+        self, videos: Sequence[Video], failures: Mapping[str, str], main_face: str = "mask"
+    ) -> list[dict[str, Any]]:
         """Write manifest.parquet and lost.csv for these videos; returns the manifest's rows.
 
-        failures: reason by key, for videos that could not be read.
+        failures: reason by key, for videos that could not be read. main_face: rule by which a video's main
+        track is chosen, see choose; partners are looked for among these videos. Raises UserError for an
+        unknown rule.
         """
-        rows = [self._manifest_row(video, failures) for video in videos]
+        check_rule(main_face)
+        readable = {video.key for video in videos} - failures.keys()
+        rows = [self._manifest_row(video, failures, main_face, readable) for video in videos]
         replace_whole(
             self.root / "manifest.parquet",
             lambda path: pq.write_table(pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA), path),
@@ -101,7 +139,9 @@ class FaceStore:
         """The rows that write_manifest wrote, in its order."""
         return pq.read_table(self.root / "manifest.parquet").to_pylist()
 
-    def _manifest_row(self, video: Video, failures: Mapping[str, str]) -> dict[str, Any]:
+    def _manifest_row(
+        self, video: Video, failures: Mapping[str, str], main_face: str, readable: set[str]
+    ) -> dict[str, Any]:
         row: dict[str, Any] = {
             "video": video.key,
             "path": str(video.path),
@@ -114,29 +154,54 @@ class FaceStore:
             "sampled_frames": 0,
             "face_frames": 0,
             "tracks": [],
+            "main": None,
+            "main_by": "",
             "reason": failures.get(video.key, ""),
         }
         if video.key in failures:
             return row
         faces = self.read(video.key)
+        choice = self._choose(video, faces, main_face, readable)
+        shares = choice.shares or [None] * len(faces.track_rows)
         sides = faces.table.column("square").combine_chunks().values.to_numpy()[2::3]
         row |= {name: getattr(faces.info, name) for name in ("num_frames", "fps", "width", "height")}
         row |= {
             "sampled_frames": len(faces.sampled),
             "face_frames": faces.num_face_frames,
             "tracks": [
-                {"track": track, "frames": len(rows), "side_px": float(sides[rows].mean())}
-                for track, rows in enumerate(faces.track_rows)
+                {"track": track, "frames": len(rows), "side_px": float(sides[rows].mean()), "share": share}
+                for track, (rows, share) in enumerate(zip(faces.track_rows, shares, strict=True))
             ],
+            "main": choice.track,
+            "main_by": choice.by,
             "reason": "" if len(faces.table) else NO_FACE.format(len(faces.sampled)),
         }
         return row
+
+    def _choose(self, video: Video, faces: VideoFaces, main_face: str, readable: set[str]) -> Choice:
+        partner = None
+        if main_face == "partner" and video.label == FAKE and video.partner in readable:
+            partner = self.read(video.partner)
+        return choose(faces, rule=main_face, partner=partner)
 
 
 def read_faces(path: Path) -> VideoFaces:
     """A store file, memory-mapped: crops are read from disk when they are asked for."""
     with pa.memory_map(str(path)) as source:
         return VideoFaces.from_table(pa.ipc.open_file(source).read_all())
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """What a store file says of itself, without its rows."""
+    with pa.memory_map(str(path)) as source:
+        return read_metadata(pa.ipc.open_file(source).schema)
+
+
+def missed_face(row: Mapping[str, Any]) -> str:
+    """Why a manifest row has tracks and yet no main face; empty if it has one, or no track."""
+    if row["main"] is not None or not row["tracks"]:
+        return ""
+    return MISSED.format(max(track["share"] for track in row["tracks"]))
 
 
 def replace_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -161,6 +226,7 @@ def _write_lost(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer.writerow(["video", "sampled_frames", "frames_without_face", "reason"])
         for row in rows:
             without = row["sampled_frames"] - row["face_frames"]
-            if row["reason"] or without:
-                reason = row["reason"] or "no face found on some frames"
+            reason = row["reason"] or missed_face(row)
+            if reason or without:
+                reason = reason or "no face found on some frames"
                 writer.writerow([row["video"], row["sampled_frames"], without, reason])

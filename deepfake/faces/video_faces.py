@@ -17,7 +17,7 @@ from deepfake.records import VideoInfo
 
 SCHEMA = pa.schema(
     [
-        ("track", pa.int32()),  # 0 is the main face: the one with the largest total area
+        ("track", pa.int32()),  # 0 has the largest total area; choose.py names the main face
         ("clip", pa.int32()),
         ("step", pa.int32()),  # place in the clip; neighbours differ by 1
         ("frame", pa.int64()),  # index in the video
@@ -38,19 +38,26 @@ class VideoFaces:
     """Every tracked face of a video's sampled frames.
 
     table: rows of SCHEMA, ordered by track, clip, step. sampled: index in the video of each sampled frame,
-    with or without a face.
+    with or without a face. mask_shares: for each track, how much of the manipulated region it holds (see
+    choose.mask_shares); None if no mask was looked at, empty if it said nothing.
     """
 
     table: pa.Table
     info: VideoInfo
     settings: FaceSettings
     sampled: tuple[int, ...]
+    mask_shares: tuple[float, ...] | None = None
 
     @cached_property
     def track_rows(self) -> list[np.ndarray]:
         """For each track its rows in the table, in time order."""
         tracks = self.column("track")
         return np.split(np.arange(len(tracks)), np.flatnonzero(np.diff(tracks)) + 1) if len(tracks) else []
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """Every row's smoothed box, (R, 4) float32."""
+        return self.table.column("box").combine_chunks().values.to_numpy().reshape(-1, 4)
 
     @property
     def num_face_frames(self) -> int:
@@ -72,19 +79,22 @@ class VideoFaces:
             "info": asdict(self.info),
             "settings": self.settings.to_dict(),
             "sampled": list(self.sampled),
+            "mask_shares": self.mask_shares,
             "versions": {name: version(name) for name in LIBRARIES},
         }
-        return self.table.replace_schema_metadata({METADATA_KEY: json.dumps(about).encode()})
+        return put_metadata(self.table, about)
 
     @classmethod
     def from_table(cls, table: pa.Table) -> VideoFaces:
         """Inverse of with_metadata."""
         about = read_metadata(table.schema)
+        shares = about.get("mask_shares")  # older files have no such entry
         return cls(
             table,
             VideoInfo(**about["info"]),
             FaceSettings.from_dict(about["settings"]),
             tuple(about["sampled"]),
+            None if shares is None else tuple(shares),
         )
 
 
@@ -93,3 +103,8 @@ def read_metadata(schema: pa.Schema) -> dict[str, Any]:
     if not schema.metadata or METADATA_KEY not in schema.metadata:
         raise ValueError("no extraction metadata in the Arrow schema")
     return json.loads(schema.metadata[METADATA_KEY])
+
+
+def put_metadata(table: pa.Table, about: dict[str, Any]) -> pa.Table:
+    """The table with what read_metadata will return."""
+    return table.replace_schema_metadata({METADATA_KEY: json.dumps(about).encode()})

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
 
 from deepfake.config import build, to_plain
+from deepfake.corpora.protocols import Protocol
 from deepfake.data.datamodule import FaceDataModule
 from deepfake.data.transforms import WindowTransform
 from deepfake.errors import UserError
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
-from deepfake.records import InputSpec
+from deepfake.training.checkpoint import Recipe
 
 
 def face_settings(cfg: DictConfig) -> FaceSettings:
@@ -32,35 +35,36 @@ def pick_device(name: str) -> str:
     return name
 
 
-def make_store(cfg: DictConfig, settings: FaceSettings) -> FaceStore:
-    """The store that cfg.data names."""
-    return FaceStore(Path(to_plain(cfg.data)["store"]), settings)
+def make_store(data: Mapping[str, Any], settings: FaceSettings) -> FaceStore:
+    """The store that cfg.data (plain) names; of joint corpora each one's crops stay in its own."""
+    parts = {name: Path(part["store"]) for name, part in data.get("corpora", {}).items()}
+    return FaceStore(Path(data["store"]), settings, parts)
 
 
 def make_datamodule(
     cfg: DictConfig,
+    recipe: Recipe,
     *,
-    settings: FaceSettings,
-    spec: InputSpec,
-    eval_windows: int,
-    min_track_share: float,
+    protocol: Callable[[], Protocol],
     transform: WindowTransform | None = None,
     seed: int = 0,
 ) -> FaceDataModule:
-    """Corpus, store and loaders of cfg.data, for a model that wants spec."""
+    """Corpus, store and loaders of cfg.data, for the detector of a recipe."""
     data = to_plain(cfg.data)
     return FaceDataModule(
-        videos=build(data["corpus"]),
-        store=make_store(cfg, settings),
-        spec=spec,
+        protocol=protocol,
+        store=make_store(data, recipe.face_settings),
+        spec=build(recipe.net["input"]),
         transform=transform,
         batch_size=data["batch_size"],
         num_workers=data["num_workers"],
         windows_per_video=data["windows_per_video"],
-        eval_windows=eval_windows,
-        min_track_share=min_track_share,
+        balance=data["balance"],
+        eval_windows=recipe.eval_windows,
+        min_track_share=recipe.min_track_share,
         seed=seed,
         device=pick_device(cfg.parallel.device),
         extract_workers=cfg.parallel.num_workers,
         overwrite=cfg.faces.overwrite,
+        main_face=data["main_face"],
     )

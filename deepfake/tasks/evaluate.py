@@ -12,8 +12,10 @@ from pytorch_lightning.callbacks import RichProgressBar
 from deepfake.config import build, to_plain
 from deepfake.errors import UserError
 from deepfake.records import SPLITS
+from deepfake.reports.tables import shown
 from deepfake.tasks.assemble import make_datamodule
-from deepfake.tasks.results import print_metrics, shown, split_metrics, video_rows, write_results
+from deepfake.tasks.protocol import announced_against
+from deepfake.tasks.results import print_metrics, split_metrics, video_rows, write_results
 from deepfake.training.allocator import keep_freed_memory
 from deepfake.training.checkpoint import load_detector
 from deepfake.training.module import DetectorModule
@@ -30,10 +32,8 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     detector, recipe = load_detector(Path(config["checkpoint"]))
     datamodule = make_datamodule(
         cfg,
-        settings=recipe.face_settings,
-        spec=detector.input,
-        eval_windows=recipe.eval_windows,
-        min_track_share=recipe.min_track_share,
+        recipe,
+        protocol=lambda: announced_against(config, recipe.protocol, run_dir),
     )
     datamodule.test_split = config["split"]
     module = DetectorModule(detector, recipe)
@@ -50,6 +50,13 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
         raise UserError(f"split={config['split']}: no video of {config['data']['root']} belongs to it")
     metrics = split_metrics(config["split"], split, scores, labels, recipe)
     rows = video_rows(datamodule.manifest, split, scores, recipe)
-    write_results(run_dir, rows, metrics, threshold=recipe.threshold, store=datamodule.store)
-    print_metrics(f"{config['split']} split of {config['data']['name']}", metrics)
+    write_results(
+        run_dir,
+        rows,
+        metrics,
+        protocol=datamodule.stamp,
+        threshold=recipe.threshold,
+        store=datamodule.store,
+    )
+    print_metrics(f"{config['split']} split of {datamodule.stamp['name']}", metrics)
     log.info("results in %s", shown(run_dir))

@@ -11,25 +11,27 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from deepfake.config import build, to_plain
+from deepfake.config import to_plain
 from deepfake.errors import SomeFailed
 from deepfake.faces.fill import fill_store
+from deepfake.reports.tables import shown
 from deepfake.tasks.assemble import face_settings, make_store, pick_device
-from deepfake.tasks.results import shown
+from deepfake.tasks.protocol import announced
 
 log = logging.getLogger(__name__)
 
 
 def main(cfg: DictConfig, run_dir: Path) -> None:
     """Extract what is missing; raises SomeFailed if videos could not be read."""
-    store = make_store(cfg, face_settings(cfg))
-    videos = build(to_plain(cfg.data)["corpus"])()
+    data = to_plain(cfg.data)
+    store = make_store(data, face_settings(cfg))
     rows = fill_store(
         store,
-        videos,
+        announced(data, run_dir).videos,
         num_workers=cfg.parallel.num_workers,
         device=pick_device(cfg.parallel.device),
         overwrite=cfg.faces.overwrite,
+        main_face=data["main_face"],
     )
     failed = [row for row in rows if row["reason"] and not row["sampled_frames"]]
     sampled = sum(row["sampled_frames"] for row in rows)

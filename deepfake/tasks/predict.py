@@ -24,9 +24,9 @@ from deepfake.faces.video_faces import VideoFaces
 from deepfake.models.detector import Detector
 from deepfake.parallel import Failure, map_unordered, progress_bar
 from deepfake.reports.prediction_page import write_page
+from deepfake.reports.tables import shown, write_csv
 from deepfake.scoring.aggregate import WindowScores, score_tracks, score_videos, verdict
 from deepfake.tasks.assemble import pick_device
-from deepfake.tasks.results import shown, write_csv
 from deepfake.training.checkpoint import Recipe, load_detector
 from deepfake.video.images import IMAGE_SUFFIXES
 from deepfake.video.probe import VIDEO_SUFFIXES

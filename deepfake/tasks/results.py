@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from deepfake.faces.crop import decode_jpeg
 from deepfake.faces.store import FaceStore
 from deepfake.reports.faces import ScoredFace, plot_faces, spread_over_methods
 from deepfake.reports.plots import plot_roc, plot_scores
+from deepfake.reports.tables import write_csv
 from deepfake.scoring.aggregate import WindowScores, score_tracks, score_videos, verdict
 from deepfake.scoring.metrics import Metrics
 from deepfake.training.checkpoint import Recipe
@@ -68,12 +67,14 @@ def write_results(
     rows: Sequence[Mapping[str, Any]],
     metrics: Metrics,
     *,
+    protocol: Mapping[str, Any],
     threshold: float,
     store: FaceStore,
 ) -> None:
-    """Write predictions.csv, metrics.json and the plots of a scored split."""
+    """Write predictions.csv, metrics.json and the plots of a split scored under a protocol (its stamp)."""
     write_csv(run_dir / "predictions.csv", COLUMNS, rows)
-    (run_dir / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    about = {"protocol": protocol["name"], "protocol_hash": protocol["hash"]}
+    (run_dir / "metrics.json").write_text(json.dumps(about | metrics, indent=2) + "\n")
     scored = [row for row in rows if row["prob"] != ""]
     labels = np.array([row["label"] for row in scored], np.int64)
     probs = np.array([float(row["prob"]) for row in scored])
@@ -97,19 +98,6 @@ def plot_scored_faces(
         faces.append(ScoredFace(crop, row["method"], row["label"], float(row["prob"])))
     if faces:
         plot_faces(faces, threshold, path)
-
-
-def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows under a header; values may hold commas, quotes and line breaks."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def shown(path: Path) -> str:
-    """A path as a person would type it here."""
-    return os.path.relpath(path) if path.resolve().is_relative_to(Path.cwd()) else str(path)
 
 
 def print_metrics(title: str, metrics: Metrics) -> None:

@@ -13,11 +13,14 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
 from deepfake.config import build, to_plain
+from deepfake.corpora.protocols import Protocol
 from deepfake.data.datamodule import FaceDataModule
 from deepfake.errors import UserError
 from deepfake.reports.plots import plot_history
+from deepfake.reports.tables import shown
 from deepfake.tasks.assemble import face_settings, make_datamodule
-from deepfake.tasks.results import print_metrics, shown, split_metrics, video_rows, write_results
+from deepfake.tasks.protocol import announced
+from deepfake.tasks.results import print_metrics, split_metrics, video_rows, write_results
 from deepfake.training.allocator import keep_freed_memory
 from deepfake.training.checkpoint import Recipe, read_checkpoint, read_recipe
 from deepfake.training.module import DetectorModule
@@ -50,10 +53,8 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
     )
     datamodule = make_datamodule(
         cfg,
-        settings=recipe.face_settings,
-        spec=detector.input,
-        eval_windows=recipe.eval_windows,
-        min_track_share=recipe.min_track_share,
+        recipe,
+        protocol=lambda: announced_for(config, run_dir),
         transform=build(config["augment"]),
         seed=config["seed"],
     )
@@ -123,6 +124,19 @@ def checked_resume(resume: str | None, recipe: Recipe) -> Path | None:
     return Path(resume)
 
 
+def announced_for(config: dict[str, Any], run_dir: Path) -> Protocol:
+    """The run's protocol; raises UserError if a resumed checkpoint was trained by another one."""
+    protocol = announced(config["data"], run_dir)
+    if config["resume"] is not None:
+        trained_by = read_recipe(read_checkpoint(Path(config["resume"]))).protocol
+        if trained_by and trained_by["hash"] != protocol.hash:
+            raise UserError(
+                f"resume={config['resume']}: it was trained by protocol {trained_by['name']} "
+                f"({trained_by['hash']}), but these videos and keys give {protocol.name} ({protocol.hash})"
+            )
+    return protocol
+
+
 def conclude(run_dir: Path, module: DetectorModule, datamodule: FaceDataModule) -> None:
     """Write and print what the test of the best checkpoint found."""
     assert module.test_result is not None
@@ -130,7 +144,14 @@ def conclude(run_dir: Path, module: DetectorModule, datamodule: FaceDataModule) 
     split = datamodule.split("test")
     metrics = split_metrics("test", split, scores, labels, module.recipe)
     rows = video_rows(datamodule.manifest, split, scores, module.recipe)
-    write_results(run_dir, rows, metrics, threshold=module.recipe.threshold, store=datamodule.store)
+    write_results(
+        run_dir,
+        rows,
+        metrics,
+        protocol=datamodule.stamp,
+        threshold=module.recipe.threshold,
+        store=datamodule.store,
+    )
     plot_history(sorted(run_dir.glob("logs/version_*/metrics.csv")), run_dir / "plots" / "history.png")
-    print_metrics("test split, best checkpoint", metrics)
+    print_metrics(f"test split of {datamodule.stamp['name']}, best checkpoint", metrics)
     log.info("results in %s", shown(run_dir))

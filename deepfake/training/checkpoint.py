@@ -27,7 +27,8 @@ class Recipe:
 
     net: config of the Detector. faces: values of FaceSettings. eval_windows, min_track_share: see
     FaceDataModule. track_rule: see scoring.aggregate. threshold: prob from which a video is called fake,
-    chosen on the validation split.
+    chosen on the validation split. protocol: name, hash and footprint of the split it was trained by; None
+    before training.
     """
 
     net: dict[str, Any]
@@ -36,6 +37,7 @@ class Recipe:
     min_track_share: float
     track_rule: TrackRule = "max"
     threshold: float = 0.5
+    protocol: dict[str, Any] | None = None
 
     @property
     def face_settings(self) -> FaceSettings:

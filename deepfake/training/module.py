@@ -52,6 +52,10 @@ class DetectorModule(pl.LightningModule):
         """Crops (B, T, 3, H, W) uint8 -> logits (B,)."""
         return self.detector(crops)
 
+    def on_fit_start(self) -> None:
+        """Note by which split it is trained."""
+        self.recipe = replace(self.recipe, protocol=self.trainer.datamodule.stamp)  # type: ignore[attr-defined]
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Tie dropout to seed, epoch and batch, so that a resumed run repeats the uninterrupted one."""
         torch.manual_seed(hash((self.seed, self.current_epoch, batch_idx, self.global_rank)) % 2**31)
@@ -101,6 +105,10 @@ class DetectorModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the recipe."""
         checkpoint[KEY] = self.recipe.to_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the threshold that was chosen with these weights."""
+        self.recipe = replace(self.recipe, threshold=checkpoint[KEY]["threshold"])
 
     def _score(self, batch: Batch) -> None:
         self.scores.update(

@@ -1,6 +1,7 @@
 """The demo corpus: deterministic, seen by the detector, learnable from faces only."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from deepfake.corpora.demo.corpus import Clip, demo_videos
+from deepfake.corpora.demo.corpus import Clip, demo_corpus
+from deepfake.corpora.protocols import apply_protocol
 from deepfake.errors import UserError
 from deepfake.records import Video
 from deepfake.video.decode import read_clips
@@ -20,12 +22,12 @@ from deepfake.video.probe import probe
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> list[Video]:
-    return demo_videos(tmp_path_factory.mktemp("demo"))
+    return list(apply_protocol(demo_corpus(tmp_path_factory.mktemp("demo"))).videos)
 
 
 def listed(num_identities: int) -> list[Video]:
     clips = [Clip(Path("x"), 0, num_identities, who, n) for who in range(num_identities) for n in (0, 1)]
-    return [video for clip in clips for video in clip.videos()]
+    return [replace(video, split=clip.split()) for clip in clips for video in clip.videos()]
 
 
 @pytest.mark.parametrize("num_identities", [6, 7, 40])
@@ -59,9 +61,9 @@ def test_rendering_is_repeatable_to_the_byte_and_resumes(tmp_path: Path) -> None
 def test_a_folder_with_another_corpus_is_refused(tmp_path: Path) -> None:
     (tmp_path / "corpus.json").write_text('{"version": 0}')
     with pytest.raises(UserError, match=r"another data\.root"):
-        demo_videos(tmp_path)
+        demo_corpus(tmp_path)
     with pytest.raises(UserError, match="at least 6"):
-        demo_videos(tmp_path, num_identities=4)
+        demo_corpus(tmp_path, num_identities=4)
 
 
 def test_a_fake_differs_from_its_footage_in_the_face_only(corpus: list[Video]) -> None:
@@ -111,4 +113,4 @@ def test_nothing_is_rendered_twice(corpus: list[Video], monkeypatch: pytest.Monk
 
     render: Callable[..., None] = refuse
     monkeypatch.setattr("deepfake.corpora.demo.corpus._render", render)
-    assert demo_videos(corpus[0].path.parents[1]) == corpus
+    assert list(apply_protocol(demo_corpus(corpus[0].path.parents[1])).videos) == corpus

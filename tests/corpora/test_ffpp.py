@@ -2,13 +2,20 @@ import json
 import logging
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from deepfake.corpora.ffpp import METHODS, ffpp_videos
+from deepfake.corpora.ffpp import METHODS, ffpp_corpus
+from deepfake.corpora.protocols import apply_protocol
 from deepfake.errors import UserError
+from deepfake.records import Video
 
 LISTS = Path(__file__).parents[2].parent / "shared" / "lists" / "ffpp"
+
+
+def listed(root: Path, **selection: Any) -> list[Video]:
+    return list(apply_protocol(ffpp_corpus(root, **selection)).videos)
 
 
 def tree(root: Path, files: dict[str, list[str]]) -> Path:
@@ -39,7 +46,7 @@ def write_lists(folder: Path, **pairs: list[list[str]]) -> None:
 
 
 def test_fakes_of_two_methods_with_one_name_are_two_videos(tmp_path: Path) -> None:
-    videos = {v.key: v for v in ffpp_videos(small(tmp_path))}
+    videos = {v.key: v for v in listed(small(tmp_path))}
     assert len(videos) == 11
     fake = videos["Face2Face/c23/000_001"]
     assert (fake.label, fake.method, fake.partner) == (1, "Face2Face", "youtube/c23/000")
@@ -47,22 +54,22 @@ def test_fakes_of_two_methods_with_one_name_are_two_videos(tmp_path: Path) -> No
     assert videos["youtube/c23/000"].label == 0
 
 
-def test_the_official_lists_are_found_and_a_fake_between_two_splits_is_left_out(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_official_lists_are_found_and_a_fake_between_two_splits_is_left_out(tmp_path: Path) -> None:
     root = small(tmp_path)
     write_lists(root / "splits", train=[["000", "001"]], val=[["002", "004"]], test=[["003", "005"]])
-    split_of = {v.key: v.split for v in ffpp_videos(root)}
+    protocol = apply_protocol(ffpp_corpus(root))
+    split_of = {v.key: v.split for v in protocol.videos}
     assert split_of["Deepfakes/c23/000_001"] == split_of["youtube/c23/001"] == "train"
     assert (split_of["youtube/c23/002"], split_of["youtube/c23/003"]) == ("val", "test")
     assert "Deepfakes/c23/002_003" not in split_of
-    assert "1 videos left out" in caplog.text
+    assert protocol.name == "ffpp_c23/official"
+    assert protocol.dropped == {"Deepfakes/c23/002_003": "the official protocol does not place it"}
 
 
 def test_without_lists_the_split_is_by_person_and_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    split_of = {v.key: v.split for v in ffpp_videos(small(tmp_path))}
+    split_of = {v.key: v.split for v in listed(small(tmp_path))}
     assert split_of["youtube/c23/000"] == split_of["youtube/c23/001"] == split_of["Face2Face/c23/001_000"]
     assert "NOT the official split" in caplog.text
 
@@ -70,7 +77,7 @@ def test_without_lists_the_split_is_by_person_and_says_so(
 def test_videos_cut_from_one_youtube_film_stay_together(tmp_path: Path) -> None:
     root = tree(tmp_path, {"original_sequences/youtube/c23": ["000", "001", "002", "003"]})
     (root / "conversion_dict.json").write_text(json.dumps({"000": "abc 0", "003": "abc 1", "001": "xyz 0"}))
-    split_of = {v.key[-3:]: v.split for v in ffpp_videos(root)}
+    split_of = {v.key[-3:]: v.split for v in listed(root)}
     assert split_of["000"] == split_of["003"]
 
 
@@ -81,7 +88,7 @@ def test_methods_not_on_disk_and_leftovers_of_a_download_are_named_and_left_out(
     root = small(tmp_path)
     (root / "manipulated_sequences/Deepfakes/c23/videos/tmp3f9").touch()
     (root / "manipulated_sequences/Deepfakes/c23/videos/000_001 (1).mp4").touch()
-    methods = Counter(v.method for v in ffpp_videos(root, methods=METHODS))
+    methods = Counter(v.method for v in listed(root, methods=METHODS))
     assert methods == {"real": 6, "Deepfakes": 3, "Face2Face": 2}
     assert "no FaceShifter videos of compression c23" in caplog.text
     assert "2 files ignored" in caplog.text
@@ -96,7 +103,7 @@ def test_raw_and_c0_are_one_compression_and_the_older_layout_is_known(tmp_path: 
             f"manipulated_sequences/Deepfakes/{folder}": ["000_001"],
         },
     )
-    keys = [v.key for v in ffpp_videos(root, compression="raw")]
+    keys = [v.key for v in listed(root, compression="raw")]
     assert keys == [
         "Deepfakes/raw/000_001",
         "youtube/raw/000",
@@ -109,7 +116,7 @@ def test_raw_and_c0_are_one_compression_and_the_older_layout_is_known(tmp_path: 
 def test_an_empty_raw_folder_does_not_hide_c0(tmp_path: Path) -> None:
     root = tree(tmp_path, {"original_sequences/youtube/c0": ["000", "001", "002"]})
     (root / "original_sequences/youtube/raw/videos").mkdir(parents=True)
-    assert len(ffpp_videos(root, compression="raw", methods=[])) == 3
+    assert len(listed(root, compression="raw", methods=[])) == 3
 
 
 def test_deepfakedetection_has_its_own_reals_and_is_all_test(
@@ -126,13 +133,13 @@ def test_deepfakedetection_has_its_own_reals_and_is_all_test(
             ],
         },
     )
-    videos = {v.key: v for v in ffpp_videos(root, methods=["DeepFakeDetection"])}
+    videos = {v.key: v for v in listed(root, methods=["DeepFakeDetection"])}
     assert Counter((v.label, v.split) for v in videos.values()) == {(0, "test"): 2, (1, "test"): 2}
     fake = videos[f"DeepFakeDetection/c23/01_02__{scene}__YVGY8LOK"]
     assert (fake.partner, fake.identities) == (f"actors/c23/01__{scene}", ("dfd:01", "dfd:02"))
     assert videos[f"DeepFakeDetection/c23/03_02__{scene}__YVGY8LOK"].partner is None
-    assert "all its 4 videos, real and fake, are in test" in caplog.text
-    both = Counter(v.method for v in ffpp_videos(root, methods=["Deepfakes", "DeepFakeDetection"]))
+    assert "in it all its 4 videos, real and fake, are in test" in caplog.text
+    both = Counter(v.method for v in listed(root, methods=["Deepfakes", "DeepFakeDetection"]))
     assert both == {"real": 8, "Deepfakes": 3, "DeepFakeDetection": 2}
 
 
@@ -146,7 +153,7 @@ def test_the_flat_mirror_of_c23_has_the_keys_of_the_official_layout(tmp_path: Pa
     ):
         (tmp_path / folder).mkdir(exist_ok=True)
         (tmp_path / folder / f"{stem}.mp4").touch()
-    keys = [v.key for v in ffpp_videos(tmp_path)]
+    keys = [v.key for v in listed(tmp_path)]
     assert keys == [
         "Deepfakes/c23/000_001",
         "youtube/c23/000",
@@ -161,16 +168,18 @@ def test_a_split_list_that_is_no_json_is_named(tmp_path: Path) -> None:
     for name in ("train", "val", "test"):
         (root / f"{name}.json").write_text("<html>not found</html>")
     with pytest.raises(UserError, match=r"train\.json: not readable as JSON"):
-        ffpp_videos(root)
+        listed(root)
 
 
 def test_wrong_values_and_an_empty_root_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data\.compression=c24"):
-        ffpp_videos(tmp_path, compression="c24")
+        listed(tmp_path, compression="c24")
     with pytest.raises(UserError, match="unknown DeepFake"):
-        ffpp_videos(tmp_path, methods=["DeepFake"])
-    with pytest.raises(UserError, match=r"no FaceForensics\+\+ video .*youtube/c23/videos"):
-        ffpp_videos(tmp_path)
+        listed(tmp_path, methods=["DeepFake"])
+    with pytest.raises(
+        UserError, match=r"no FaceForensics\+\+ video of compression c23 found(.|\n)*youtube/c23/videos"
+    ):
+        listed(tmp_path)
 
 
 @pytest.mark.skipif(not LISTS.is_dir(), reason="the official lists in ../shared are not here")
@@ -182,14 +191,12 @@ def test_a_full_tree_with_the_official_lists_has_the_official_counts(tmp_path: P
     folders = {f"manipulated_sequences/{method}/c23": fakes for method in METHODS[:5]}
     reals = [f"{number:03}" for number in range(1000)]
     root = tree(tmp_path, {"original_sequences/youtube/c23": reals, **folders})
-    counts = Counter((v.method, v.split) for v in ffpp_videos(root, methods=METHODS[:5], split_dir=LISTS))
+    counts = Counter((v.method, v.split) for v in listed(root, methods=METHODS[:5], split_dir=LISTS))
     for method in ("real", *METHODS[:5]):
         assert [counts[method, name] for name in ("train", "val", "test")] == [720, 140, 140]
 
 
 def test_the_four_real_videos_can_train_validate_and_test(ffpp_videos: Path) -> None:
-    from deepfake.corpora.ffpp import ffpp_videos as listed
-
     videos = listed(ffpp_videos)
     assert len(videos) == 4
     assert sorted(v.key for v in videos if v.split == "train") == ["Deepfakes/c23/519_515", "youtube/c23/519"]

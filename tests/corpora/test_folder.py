@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from deepfake.corpora.folder import folder_videos
+from deepfake.corpora.folder import folder_corpus
+from deepfake.corpora.protocols import apply_protocol
 from deepfake.errors import UserError
 
 
@@ -19,7 +20,7 @@ def test_labels_and_methods_come_from_the_folders(tmp_path: Path) -> None:
         *("Real/a.mp4", "Real/deep/b.MOV", "fake/c.webm", "fake/swap/d.mkv", "fake/swap/more/e.avi"),
         *("fake/swap/notes.txt", "other/f.mp4", "fake/._c.webm"),  # the last as macOS leaves it
     )
-    videos = {v.key: (v.label, v.method) for v in folder_videos(root)}
+    videos = {v.key: (v.label, v.method) for v in folder_corpus(root).videos}
     assert videos == {
         "Real/a": (0, "real"),
         "Real/deep/b": (0, "real"),
@@ -31,14 +32,14 @@ def test_labels_and_methods_come_from_the_folders(tmp_path: Path) -> None:
 
 def test_two_files_of_one_name_keep_their_suffix_in_the_key(tmp_path: Path) -> None:
     root = touch(tmp_path, "real/a.mp4", "real/a.avi", "real/b.mp4", "fake/a.mp4")
-    assert [v.key for v in folder_videos(root)] == ["fake/a", "real/a.avi", "real/a.mp4", "real/b"]
+    assert [v.key for v in folder_corpus(root).videos] == ["fake/a", "real/a.avi", "real/a.mp4", "real/b"]
 
 
 def test_people_known_from_the_names_stay_in_one_split(tmp_path: Path) -> None:
     names = [f"real/id{i}_0000.mp4" for i in range(12)] + [
         f"fake/id{i}_id{i ^ 1}_0000.mp4" for i in range(12)
     ]
-    split_of = {v.path.stem: v.split for v in folder_videos(touch(tmp_path, *names))}
+    split_of = {v.path.stem: v.split for v in apply_protocol(folder_corpus(touch(tmp_path, *names))).videos}
     for i in range(12):
         assert split_of[f"id{i}_id{i ^ 1}_0000"] == split_of[f"id{i}_0000"] == split_of[f"id{i ^ 1}_0000"]
     assert set(split_of.values()) == {"train", "val", "test"}
@@ -46,14 +47,14 @@ def test_people_known_from_the_names_stay_in_one_split(tmp_path: Path) -> None:
 
 def test_folders_named_after_splits_are_the_split(tmp_path: Path) -> None:
     names = [f"{split}/{kind}/{split}.mp4" for split in ("train", "val", "test") for kind in ("real", "fake")]
-    videos = folder_videos(touch(tmp_path, *names))
+    videos = apply_protocol(folder_corpus(touch(tmp_path, *names))).videos
     assert {v.path.stem for v in videos} == {"train", "val", "test"}
     assert all(v.split == v.path.stem for v in videos)
 
 
 def test_another_layout_is_an_error_that_says_what_is_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
-        folder_videos(tmp_path / "nowhere")
+        folder_corpus(tmp_path / "nowhere")
     touch(tmp_path, "originals/a.mp4", "real/b.mp4")
     with pytest.raises(UserError, match=r"1 real and 0 fake videos found; .* it holds: originals, real"):
-        folder_videos(tmp_path)
+        folder_corpus(tmp_path)

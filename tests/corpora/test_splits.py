@@ -1,10 +1,11 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from deepfake.corpora.names import identities_of
-from deepfake.corpora.splits import describe_split, group_videos, split_by_group
+from deepfake.corpora.splits import components, describe_split, links_of, split_by_group
 from deepfake.errors import UserError
 from deepfake.records import Video
 
@@ -14,6 +15,11 @@ def video(key: str, label: int, *people: str, partner: str | None = None) -> Vid
     return Video(
         key=key, path=Path(key), corpus="x", label=label, method=method, identities=people, partner=partner
     )
+
+
+def split(videos: list[Video], seed: int) -> list[Video]:
+    split_of = split_by_group(videos, seed=seed)
+    return sorted((replace(v, split=split_of[v.key]) for v in videos), key=lambda v: v.key)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +49,7 @@ def test_groups_join_people_by_way_of_others_and_real_partners() -> None:
         video("e", 1, partner="d"),
         video("f", 0),
     ]
-    groups = group_videos(videos)
+    groups = components([links_of(v) for v in videos])
     assert groups[0] == groups[1] == groups[2]
     assert groups[3] == groups[4]
     assert len(set(groups)) == 3
@@ -59,22 +65,22 @@ def corpus(num_people: int) -> list[Video]:
 
 
 def test_no_person_crosses_a_split_and_the_shares_are_about_those_asked_for() -> None:
-    split = split_by_group(corpus(100), seed=3)
-    assert sorted(v.key for v in split) == sorted(v.key for v in corpus(100))
+    videos = split(corpus(100), seed=3)
+    assert sorted(v.key for v in videos) == sorted(v.key for v in corpus(100))
     seen: dict[str, set[str | None]] = {}
-    for v in split:
+    for v in videos:
         for person in v.identities:
             seen.setdefault(person, set()).add(v.split)
     assert {len(splits) for splits in seen.values()} == {1}
     for label in (0, 1):
-        of_class = [v.split for v in split if v.label == label]
+        of_class = [v.split for v in videos if v.label == label]
         for name, share in (("train", 0.7), ("val", 0.15), ("test", 0.15)):
             assert of_class.count(name) / len(of_class) == pytest.approx(share, abs=0.03)
 
 
 def test_a_split_depends_on_the_seed_and_not_on_the_order_of_the_videos() -> None:
-    assert split_by_group(corpus(20), seed=1) == split_by_group(corpus(20)[::-1], seed=1)
-    assert split_by_group(corpus(20), seed=1) != split_by_group(corpus(20), seed=2)
+    assert split(corpus(20), seed=1) == split(corpus(20)[::-1], seed=1)
+    assert split(corpus(20), seed=1) != split(corpus(20), seed=2)
 
 
 def test_the_smallest_corpus_trains_on_the_group_with_both_classes() -> None:
@@ -85,10 +91,10 @@ def test_the_smallest_corpus_trains_on_the_group_with_both_classes() -> None:
         video("750_743", 1, "f:750", "f:743"),
     ]
     for seed in range(5):
-        split_of = {v.key: v.split for v in split_by_group(videos, seed=seed)}
+        split_of = {v.key: v.split for v in split(videos, seed=seed)}
         assert split_of["519"] == split_of["519_515"] == "train"
         assert {split_of["004"], split_of["750_743"]} == {"val", "test"}
-    assert describe_split(split_by_group(videos, seed=0)).startswith("train 1 real + 1 fake, val ")
+    assert describe_split(split(videos, seed=0)).startswith("train 1 real + 1 fake, val ")
 
 
 def groups_of(sizes: list[tuple[int, int]]) -> list[Video]:
@@ -110,17 +116,17 @@ def groups_of(sizes: list[tuple[int, int]]) -> list[Video]:
     ],
 )
 def test_every_split_has_both_classes_if_the_groups_go_round(sizes: list[tuple[int, int]]) -> None:
-    found = {(v.split, v.label) for v in split_by_group(groups_of(sizes), seed=0)}
+    found = {(v.split, v.label) for v in split(groups_of(sizes), seed=0)}
     assert found == {(name, label) for name in ("train", "val", "test") for label in (0, 1)}
 
 
 @pytest.mark.parametrize("sizes", [[(1, 1), (2, 0), (2, 0)], [(1, 0), (1, 0), (1, 0), (0, 1)]])
 def test_train_gets_both_classes_if_they_are_not_enough_for_all(sizes: list[tuple[int, int]]) -> None:
-    split = split_by_group(groups_of(sizes), seed=0)
-    assert {v.label for v in split if v.split == "train"} == {0, 1}
-    assert {v.split for v in split} == {"train", "val", "test"}
+    videos = split(groups_of(sizes), seed=0)
+    assert {v.label for v in videos if v.split == "train"} == {0, 1}
+    assert {v.split for v in videos} == {"train", "val", "test"}
 
 
 def test_too_few_groups_for_three_splits_are_an_error() -> None:
     with pytest.raises(UserError, match="2 groups"):
-        split_by_group([video("a", 0), video("b", 1)], seed=0)
+        split([video("a", 0), video("b", 1)], seed=0)

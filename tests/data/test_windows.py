@@ -77,17 +77,22 @@ def test_tracks_much_shorter_than_the_longest_are_not_scored() -> None:
 
 
 def test_picks_hold_both_classes_equally_and_every_video_of_a_class_in_turn() -> None:
-    labels = np.array([0, 1, 1, 1, 1])
-    picks = balanced_picks(labels, 20, np.random.default_rng(0))
+    picks = balanced_picks([(0,), (1,), (1,), (1,), (1,)], 20, np.random.default_rng(0))
     assert np.bincount(picks, minlength=5).tolist()[0] == 10
     assert sorted(np.bincount(picks, minlength=5).tolist()[1:]) == [2, 2, 3, 3]
+
+
+def test_picks_hold_corpora_equally_within_a_class_and_methods_within_a_corpus() -> None:
+    strata = [(0, "a", "real")] * 2 + [(0, "b", "real")] * 6 + [(1, "a", "swap"), *[(1, "a", "mouth")] * 3]
+    counts = np.bincount(balanced_picks(strata, 48, np.random.default_rng(0)), minlength=12).tolist()
+    assert counts == [6, 6, 2, 2, 2, 2, 2, 2, 12, 4, 4, 4]
 
 
 def test_an_epoch_is_a_function_of_seed_and_epoch_and_differs_from_the_next() -> None:
     tracks = [track({0: list(range(8)), 1: list(range(8))}, video=v) for v in range(6)]
 
     def plan(seed: int, epoch: int) -> list[tuple[object, ...]]:
-        return train_windows(tracks, [0, 1] * 3, spec(2), windows_per_video=4, seed=seed, epoch=epoch)
+        return train_windows(tracks, [(0,), (1,)] * 3, spec(2), windows_per_video=4, seed=seed, epoch=epoch)
 
     assert plan(0, 3) == plan(0, 3)
     assert plan(0, 3) != plan(0, 4)

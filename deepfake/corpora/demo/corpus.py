@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from deepfake.corpora.corpus import Corpus
 from deepfake.corpora.demo.fakes import real_frames, reenacted_frames, swapped_frames
 from deepfake.corpora.demo.footage import random_footage
 from deepfake.corpora.demo.people import Person, random_person
@@ -27,14 +28,14 @@ TONE_STEP = 0.618034  # golden ratio: neighbours in number differ in skin, every
 PERSON, FOOTAGE, SWAP, REENACT = range(4)  # streams of random numbers
 
 
-def demo_videos(
+def demo_corpus(
     root: str | Path, *, num_identities: int = 40, seed: int = 0, num_workers: int | None = None
-) -> list[Video]:
-    """All videos, sorted by key, rendered first where they are missing below root.
+) -> Corpus:
+    """All videos, rendered first where they are missing below root.
 
     Every identity has two real clips; one is also face-swapped with somebody of the same split, the other
-    reenacted. Splits are disjoint in identities, about 60 : 20 : 20. A video's pixels depend on seed and
-    num_identities alone. Raises UserError if root holds a corpus made otherwise.
+    reenacted. The official protocol is disjoint in identities, about 60 : 20 : 20. A video's pixels
+    depend on seed and num_identities alone. Raises UserError if root holds a corpus made otherwise.
     """
     root = Path(root)
     if num_identities < MIN_IDENTITIES:
@@ -48,7 +49,8 @@ def demo_videos(
         log.info("rendered %d demo videos into %s", 2 * len(missing), root)
     if len(missing) < len(clips):
         log.info("reusing %d demo videos in %s", len(videos) - 2 * len(missing), root)
-    return sorted(videos, key=lambda video: video.key)
+    official = {video.key: clip.split() for clip in clips for video in clip.videos()}
+    return Corpus(name="demo", videos=tuple(videos), splits={"official": official})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class Clip:
     def donor(self) -> int:
         """Whose face is swapped in: of the same split, and of a similar skin tone as real ones are."""
         others = [
-            i for i in range(self.num_identities) if i != self.identity and self._split(i) == self._split()
+            i for i in range(self.num_identities) if i != self.identity and self.split(i) == self.split()
         ]
         others.sort(key=lambda other: abs(_tone(other) - _tone(self.identity)))
         rng = np.random.default_rng([self.seed, SWAP, self.identity, self.clip])
@@ -104,10 +106,11 @@ class Clip:
             method=method,
             identities=tuple(f"demo:{who:02}" for who in people),
             partner=partner,
-            split=self._split(),
+            clip=f"demo:{self.identity:02}_{self.clip}",
         )
 
-    def _split(self, identity: int | None = None) -> str:
+    def split(self, identity: int | None = None) -> str:
+        """Where an identity belongs, by default the clip's own."""
         who = self.identity if identity is None else identity
         held_out = max(2, self.num_identities // 5)
         left = self.num_identities - who

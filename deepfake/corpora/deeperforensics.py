@@ -1,0 +1,163 @@
+"""DeeperForensics-1.0 (Jiang et al., CVPR 2020): its fakes, and FaceForensics++ c23 for real videos.
+
+A fake TTT_ANNN shows FaceForensics++ video TTT with the face of paid actor ANNN. The download's own
+source_videos, filmed in a studio, are raw material of the face swap and expressly not the real class.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from deepfake.corpora.corpus import Corpus
+from deepfake.corpora.ffpp import ffpp_corpus
+from deepfake.corpora.ffpp_lists import LISTS_ADVICE, official_splits, youtube_ids
+from deepfake.corpora.names import DEEPERFORENSICS_FAKE, identities_of
+from deepfake.corpora.tree import Listing, count, few, list_folder, resolve, warn_of_unknown, wrong_root
+from deepfake.errors import UserError
+from deepfake.records import FAKE, SPLITS, Video
+
+log = logging.getLogger(__name__)
+
+CLEAN = ("end_to_end", "reenact_postprocess")
+PERTURBED = (
+    *(f"end_to_end_level_{level}" for level in range(1, 6)),
+    "end_to_end_random_level",
+    *(f"end_to_end_mix_{num}_distortions" for num in range(2, 5)),
+)
+VARIANTS = (*CLEAN, *PERTURBED)
+NUM_SOURCE_VIDEOS = 48_475
+LAYOUT = """  <root>/manipulated_videos/end_to_end/000_M101.mp4
+  <root>/lists/splits/train.txt, val.txt, test.txt
+and FaceForensics++ c23 for the real videos:
+  <ffpp_root>/original_sequences/youtube/c23/videos/000.mp4"""
+
+
+def deeperforensics_corpus(
+    root: str | Path,
+    *,
+    ffpp_root: str | Path | None,
+    variants: Sequence[str] = CLEAN[:1],
+    split_dir: str | Path | None = None,
+) -> Corpus:
+    """Fakes of the variants, keys "<variant>/<stem>", and the real videos "youtube/c23/<stem>".
+
+    Protocols: official (lists in root/lists/splits: 703, 96 and 201 fakes, each real video beside its fake)
+    and ffpp (the FaceForensics++ split of the target, whose lists lie in split_dir or ffpp_root). Raises
+    UserError if nothing is found, ffpp_root is missing or a variant is unknown.
+    """
+    root = Path(root)
+    if unknown := sorted(set(variants) - set(VARIANTS)):
+        raise UserError(f"data.variants: unknown {', '.join(unknown)}; known are {', '.join(VARIANTS)}")
+    listings = {
+        variant: list_folder(root, variant, [f"manipulated_videos/{variant}"], DEEPERFORENSICS_FAKE)
+        for variant in VARIANTS
+    }
+    chosen = {variant: listings[variant] for variant in variants}
+    if not any(listing.files for listing in chosen.values()):
+        raise _nothing(root, listings, variants)
+    warn_of_unknown("DeeperForensics", list(chosen.values()))
+    for variant, listing in chosen.items():
+        if not listing.files:
+            log.warning("DeeperForensics: no %s videos in %s", variant, root)
+    if perturbed := sorted(set(variants) & set(PERTURBED)):
+        log.warning(
+            "DeeperForensics: %s are distorted while the real videos are not: a detector may learn that "
+            "instead of the manipulation; distort the real ones alike by augmentation",
+            few(perturbed),
+        )
+    real = _real_corpus(ffpp_root, split_dir)
+    videos = (*_fakes(chosen, real, youtube_ids(Path(str(ffpp_root)), split_dir)), *real.videos)
+    official, numbers = _official_splits(root), official_splits(Path(str(ffpp_root)), split_dir)
+    tables = {
+        # a fake stands in the lists by its name, its real video by the three digits before
+        "official": {video.key: official.get(video.path.stem) for video in videos},
+        "ffpp": {video.key: numbers.get(video.path.stem[:3]) for video in videos},
+    }
+    lists = root / "lists" / "splits"
+    advice = {
+        "official": f"train.txt, val.txt and test.txt, which come with the videos, are not in {lists}",
+        "ffpp": LISTS_ADVICE.format(root=ffpp_root),
+    }
+    source_videos = resolve(root, "source_videos")
+    return Corpus(
+        name="deeperforensics",
+        videos=videos,
+        splits={
+            name: {key: split for key, split in table.items() if split}
+            for name, table in tables.items()
+            if any(table.values())
+        },
+        unavailable={name: advice[name] for name, table in tables.items() if not any(table.values())},
+        counts=(
+            *(count(listing, 1000) for name, listing in listings.items() if name in chosen or listing.files),
+            real.counts[0],
+        ),
+        unused={source_videos: NUM_SOURCE_VIDEOS} if source_videos else {},
+    )
+
+
+def _real_corpus(ffpp_root: str | Path | None, split_dir: str | Path | None) -> Corpus:
+    """The c23 videos of FaceForensics++ as the real class; raises UserError if they are not there."""
+    if ffpp_root is None:
+        raise UserError(
+            "data.ffpp_root: DeeperForensics has no real videos of its own (source_videos are raw material): "
+            "its authors take the c23 videos of FaceForensics++; name that folder with data.ffpp_root=/path"
+        )
+    try:
+        corpus = ffpp_corpus(ffpp_root, methods=(), compression="c23", split_dir=split_dir)
+    except UserError as err:
+        raise UserError(str(err).replace("data.root", "data.ffpp_root")) from err
+    return replace(corpus, videos=tuple(replace(v, corpus="deeperforensics") for v in corpus.videos))
+
+
+def _fakes(listings: Mapping[str, Listing], real: Corpus, recordings: Mapping[str, str]) -> Iterator[Video]:
+    """A record for every listed fake; recordings: YouTube id by identity, where known."""
+    partners = {video.clip: video.key for video in real.videos}
+    for variant, listing in listings.items():
+        for stem, path in listing.files.items():
+            target, actor = identities_of(stem)
+            yield Video(
+                key=f"{variant}/{stem}",
+                path=path,
+                corpus="deeperforensics",
+                label=FAKE,
+                method=variant,
+                identities=(target, actor),
+                partner=partners.get(target),
+                clip=target,
+                footage=(recordings[target],) if target in recordings else (),
+            )
+
+
+def _official_splits(root: Path) -> dict[str, str]:
+    """Split by stem of a fake and by number of its target; empty if the lists are not there.
+
+    Raises UserError for a line that is no file name of this dataset, or a target that is in two splits.
+    """
+    folder = next((f for place in ("lists/splits", "splits") if (f := resolve(root, place))), None)
+    files = {name: folder / f"{name}.txt" for name in SPLITS} if folder else {}
+    if not files or not all(file.is_file() for file in files.values()):
+        return {}
+    split_of: dict[str, str] = {}
+    for name, file in files.items():
+        for number, line in enumerate(file.read_text().splitlines(), 1):
+            stem = line.strip().rpartition("/")[2].partition(".")[0]
+            if stem and not DEEPERFORENSICS_FAKE.fullmatch(stem):
+                raise UserError(f"{file}, line {number}: {line.strip()!r} is not like 000_M101.mp4")
+            for key in (stem, stem[:3]) if stem else ():
+                if split_of.setdefault(key, name) != name:
+                    raise UserError(f"{file}, line {number}: {key} is in {split_of[key]}.txt too")
+    return split_of
+
+
+def _nothing(root: Path, listings: Mapping[str, Listing], variants: Sequence[str]) -> UserError:
+    """The error for a root without these variants, naming others that are there."""
+    if there := [variant for variant, listing in listings.items() if listing.files]:
+        return UserError(
+            f"data.root={root}: no DeeperForensics video of {', '.join(variants)}, but of "
+            f"{', '.join(there)}: add data.variants=[{there[0]}]"
+        )
+    return wrong_root(root, "no DeeperForensics video found", LAYOUT, group="deeperforensics")

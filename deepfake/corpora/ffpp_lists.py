@@ -1,0 +1,70 @@
+"""The lists that belong to FaceForensics++ but do not come with its videos: splits and YouTube ids."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from deepfake.errors import UserError
+from deepfake.records import SPLITS
+
+LISTS_ADVICE = (
+    "train.json, val.json and test.json (from dataset/splits of the FaceForensics repository) are not all in "
+    "{root} or {root}/splits: put them there, or name their folder with data.split_dir"
+)
+
+
+def official_pairs(root: Path, split_dir: str | Path | None) -> list[tuple[str, str]]:
+    """The 500 pairs of video numbers of all three lists; empty if the lists are not there."""
+    return [pair for pairs in _lists(root, split_dir).values() for pair in pairs]
+
+
+def official_splits(root: Path, split_dir: str | Path | None) -> dict[str, str]:
+    """Split by video number; empty if the lists are not there. Raises UserError if a number is in two."""
+    split_of: dict[str, str] = {}
+    for name, pairs in _lists(root, split_dir).items():
+        for number in (number for pair in pairs for number in pair):
+            if split_of.setdefault(number, name) != name:
+                raise UserError(f"{name}.json: video {number} is in {split_of[number]}.json too")
+    return split_of
+
+
+def youtube_ids(root: Path, split_dir: str | Path | None) -> dict[str, str]:
+    """ "youtube:<id>" by identity "ffpp:<number>", from conversion_dict.json beside the lists or above."""
+    for place in _places(root, split_dir):
+        for file in (place / "conversion_dict.json", place.parent / "conversion_dict.json"):
+            if file.is_file():
+                entries = _read_json(file).items()
+                return {f"ffpp:{number}": f"youtube:{text.split()[0]}" for number, text in entries}
+    return {}
+
+
+def _lists(root: Path, split_dir: str | Path | None) -> dict[str, list[tuple[str, str]]]:
+    """Pairs by split, from the first place that has all three lists."""
+    for place in _places(root, split_dir):
+        files = {name: place / f"{name}.json" for name in SPLITS}
+        if all(file.is_file() for file in files.values()):
+            return {name: _pairs(file) for name, file in files.items()}
+    if split_dir:
+        raise UserError(f"data.split_dir={split_dir}: train.json, val.json and test.json are not all in it")
+    return {}
+
+
+def _places(root: Path, split_dir: str | Path | None) -> list[Path]:
+    return [Path(split_dir)] if split_dir else [root, root / "splits", root / "dataset" / "splits"]
+
+
+def _pairs(file: Path) -> list[tuple[str, str]]:
+    entries = _read_json(file)
+    try:
+        return [(str(a), str(b)) for a, b in entries]
+    except (TypeError, ValueError) as err:
+        raise UserError(f'{file}: not a list of pairs like [["071", "054"], …]') from err
+
+
+def _read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text())
+    except ValueError as err:
+        raise UserError(f"{file}: not readable as JSON ({err}); download it again or take it away") from err

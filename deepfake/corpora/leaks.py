@@ -1,0 +1,144 @@
+"""What of the test videos was already seen in training: people, pairs of people, clips, recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from deepfake.records import FAKE, REAL, Video
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What a set of videos shows, as names; small enough to travel in a checkpoint.
+
+    pairs: (target, source) of fakes as "target>source". real_clips: clips of real videos; clips: of all.
+    """
+
+    identities: frozenset[str]
+    pairs: frozenset[str]
+    real_clips: frozenset[str]
+    fake_clips: frozenset[str]
+    footage: frozenset[str]
+
+    @classmethod
+    def of(cls, videos: Iterable[Video]) -> Footprint:
+        """What these videos show."""
+        videos = list(videos)
+        return cls(
+            frozenset(person for video in videos for person in video.identities),
+            frozenset(pair for video in videos if (pair := pair_of(video))),
+            frozenset(video.clip for video in videos if video.clip and video.label == REAL),
+            frozenset(video.clip for video in videos if video.clip and video.label == FAKE),
+            frozenset(recording for video in videos for recording in video.footage),
+        )
+
+    @property
+    def clips(self) -> frozenset[str]:
+        """Clips of all videos."""
+        return self.real_clips | self.fake_clips
+
+    def __or__(self, other: Footprint) -> Footprint:
+        ours, theirs = self.to_dict(), other.to_dict()
+        return Footprint.from_dict({name: {*ours[name], *theirs[name]} for name in ours})
+
+    def to_dict(self) -> dict[str, list[str]]:
+        """Sorted lists, fit for JSON and for a checkpoint."""
+        return {name: sorted(values) for name, values in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Iterable[str]]) -> Footprint:
+        """Inverse of to_dict."""
+        return cls(**{name: frozenset(members) for name, members in values.items()})
+
+
+def pair_of(video: Video) -> str | None:
+    """The ordered pair of a fake's target and source, where both are known."""
+    return ">".join(video.identities[:2]) if video.label == FAKE and len(video.identities) > 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """So many of so many; examples are the first shared names."""
+
+    shared: int
+    of: int
+    examples: tuple[str, ...] = ()
+
+    @property
+    def share(self) -> float | None:
+        """In [0, 1]; None if there was nothing to share."""
+        return self.shared / self.of if self.of else None
+
+
+# what is counted, for reports
+MEASURES = {
+    "identities": "people",
+    "ordered_pairs": "fakes whose (target, source) pair was seen",
+    "target_clips": "fakes whose target's real video was seen",
+    "real_clips": "real videos of which a fake was seen",
+    "clips": "clips",
+    "footage": "recordings",
+}
+
+
+def overlap(seen: Footprint, videos: Sequence[Video]) -> dict[str, Share]:
+    """How much of some held-out videos was seen, by MEASURES.
+
+    identities, clips and footage count distinct names; ordered_pairs and target_clips count fakes, and
+    real_clips real videos, for which the pair or clip is known.
+    """
+    own = Footprint.of(videos)
+    fakes, reals = ([v for v in videos if v.label == label] for label in (FAKE, REAL))
+    pairs = [(video.key, pair) for video in fakes if (pair := pair_of(video))]
+    return {
+        "identities": _distinct(own.identities, seen.identities),
+        "ordered_pairs": _share([key for key, pair in pairs if pair in seen.pairs], len(pairs)),
+        "target_clips": _share(*_on_clips(fakes, seen.real_clips)),
+        "real_clips": _share(*_on_clips(reals, seen.fake_clips)),
+        "clips": _distinct(own.clips, seen.clips),
+        "footage": _distinct(own.footage, seen.footage),
+    }
+
+
+def audit(videos: Sequence[Video]) -> dict[str, dict[str, Share]]:
+    """The overlaps of a protocol's splits: test with all that training and selection see, and each alone."""
+    parts = {name: [v for v in videos if v.split == name] for name in ("train", "val", "test")}
+    seen = {name: Footprint.of(part) for name, part in parts.items()}
+    return {
+        "test in train+val": overlap(seen["train"] | seen["val"], parts["test"]),
+        "test in train": overlap(seen["train"], parts["test"]),
+        "val in train": overlap(seen["train"], parts["val"]),
+    }
+
+
+def leaks(overlaps: Mapping[str, Mapping[str, Share]]) -> list[str]:
+    """Sentences on everything that is shared, the widest comparison of each measure first."""
+    return [
+        f"{place}: {share.shared} of {share.of} {MEASURES[name]}"
+        for place, shares in overlaps.items()
+        for name, share in shares.items()
+        if share.shared
+    ]
+
+
+def to_json(overlaps: Mapping[str, Mapping[str, Share]]) -> dict[str, Any]:
+    """Plain values: {comparison: {measure: {shared, of, share, examples}}}."""
+    return {
+        place: {name: {**asdict(share), "share": share.share} for name, share in shares.items()}
+        for place, shares in overlaps.items()
+    }
+
+
+def _distinct(own: frozenset[str], seen: frozenset[str]) -> Share:
+    return _share(sorted(own & seen), len(own))
+
+
+def _on_clips(videos: Sequence[Video], seen: frozenset[str]) -> tuple[list[str], int]:
+    """Keys of the videos that show a seen clip, and how many have a known clip."""
+    return [v.key for v in videos if v.clip in seen], sum(v.clip is not None for v in videos)
+
+
+def _share(shared: Sequence[str], of: int) -> Share:
+    return Share(len(shared), of, tuple(shared[:5]))

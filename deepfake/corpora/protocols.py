@@ -1,0 +1,235 @@
+"""Protocols: which video trains, validates and tests, under a name and a hash that every result carries."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from deepfake.corpora.corpus import Corpus
+from deepfake.corpora.disjoint import largest_disjoint
+from deepfake.corpora.leaks import Footprint
+from deepfake.corpora.splits import SHARES, describe_split, has_shares, links_of, split_by_group
+from deepfake.corpora.tree import few
+from deepfake.errors import UserError
+from deepfake.records import FAKE, REAL, Video
+
+log = logging.getLogger(__name__)
+
+AUTO, OFFICIAL, STRICT, KFOLD = "auto", "official", "strict", "kfold"
+VAL_SHARE = 0.15  # of the training videos, where a dataset has no validation split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """Videos with splits, sorted by key, and why others were left out.
+
+    name: corpus and protocol, "celebdf_v2/strict". dropped: reason by key. notes: what a reader must know.
+    """
+
+    name: str
+    videos: tuple[Video, ...]
+    dropped: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def hash(self) -> str:
+        """16 hexadecimal digits that tell this (video, split) table from any other."""
+        table = "".join(f"{video.key}\t{video.split}\n" for video in self.videos)
+        return hashlib.sha256(table.encode()).hexdigest()[:16]
+
+
+def apply_protocol(
+    corpus: Corpus,
+    name: str = AUTO,
+    *,
+    seed: int = 0,
+    fold: int = 0,
+    num_folds: int = 5,
+    identities: Path | None = None,
+) -> Protocol:
+    """Assign every video of a corpus its split.
+
+    name: one of corpus.splits ("official" …); "strict", in which no person and no footage is on two sides;
+    "kfold", the same with num_folds equal parts, of which number fold tests and the next one validates; or
+    "auto", official where it is there, else strict. identities: CSV of further knowledge of who is who, see
+    read_identities. Raises UserError if the protocol is unknown, or impossible here.
+    """
+    if identities is not None:
+        corpus = replace(corpus, videos=with_persons(corpus.videos, read_identities(identities)))
+    if name == AUTO:
+        name = OFFICIAL if OFFICIAL in corpus.splits else STRICT
+        if reason := corpus.unavailable.get(OFFICIAL):
+            log.warning("%s: this is NOT the official split: %s", corpus.name, reason)
+    if name in corpus.splits:
+        protocol = _by_table(corpus, name, seed)
+    elif name == STRICT:
+        protocol = _strict(corpus, seed)
+    elif name == KFOLD:
+        protocol = _kfold(corpus, seed, fold, num_folds)
+    elif name in corpus.unavailable:
+        raise UserError(f"data.protocol={name}: {corpus.unavailable[name]}")
+    else:
+        known = ", ".join([AUTO, *corpus.splits, STRICT, KFOLD])
+        raise UserError(f"data.protocol={name}: {corpus.name} has {known}")
+    return protocol
+
+
+def read_identities(path: Path) -> dict[str, str]:
+    """Person by id from a CSV with the columns id and person.
+
+    An id is one of the names that predictions and reports show: of somebody ("ffpp:043", "cdf:id7") or, where
+    nobody is known, of a video (its key). Raises UserError naming the line.
+    """
+    if not path.is_file():
+        raise UserError(f"data.identities={path}: no such file")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.DictReader(file)
+        if not {"id", "person"} <= set(rows.fieldnames or ()):
+            raise UserError(f"data.identities={path}: needs a header with the columns id and person")
+        persons: dict[str, str] = {}
+        for row in rows:
+            if not row["id"] or not row["person"]:
+                raise UserError(f"data.identities={path}, line {rows.line_num}: id or person is empty")
+            if persons.setdefault(row["id"], row["person"]) != row["person"]:
+                raise UserError(f"data.identities={path}, line {rows.line_num}: {row['id']} is two persons")
+    return persons
+
+
+def with_persons(videos: Sequence[Video], persons: Mapping[str, str]) -> tuple[Video, ...]:
+    """The videos with ids replaced by the persons they are known to be, as "person:<name>"."""
+    used = {person for video in videos for person in (*video.identities, video.key)}
+    if strangers := sorted(set(persons) - used):
+        log.warning("data.identities: %d ids are of no video here: %s", len(strangers), few(strangers))
+
+    def named(video: Video) -> Video:
+        ids = video.identities or ((video.key,) if video.key in persons else ())
+        return replace(video, identities=tuple(f"person:{persons[i]}" if i in persons else i for i in ids))
+
+    return tuple(named(video) for video in videos)
+
+
+def _by_table(corpus: Corpus, name: str, seed: int) -> Protocol:
+    """A protocol that the dataset defines; validation is carved from train where it has none."""
+    table = dict(corpus.splits[name])
+    notes: tuple[str, ...] = ()
+    if "val" not in table.values():
+        training = [video for video in corpus.videos if table.get(video.key) == "train"]
+        if training:
+            carved, how = carve_validation(training, seed)
+            table |= carved
+            notes = (f"the dataset has no validation split: {how}",)
+    reason = f"the {name} protocol does not place it"
+    return _protocol(corpus, name, table, dict.fromkeys((v.key for v in corpus.videos), reason), notes)
+
+
+def carve_validation(videos: Sequence[Video], seed: int) -> tuple[dict[str, str], str]:
+    """Split the training videos into train and val; returns the split by key and how it was done.
+
+    By groups that share a person or footage, if that leaves enough of both classes on both sides, else by
+    clip: then the same person, but never the same footage, is on both sides.
+    """
+    shares = {"train": 1 - VAL_SHARE, "val": VAL_SHARE}
+    ways = {
+        "by people: nobody of validation is in train": links_of,
+        "by clip, as everybody is tied to everybody: people, but no clip, are in both": _clip_links,
+    }
+    split_of: dict[str, str] = {}
+    how = ""
+    for how, links in ways.items():  # noqa: B007
+        try:
+            split_of = split_by_group(videos, seed=seed, shares=shares, links=links)
+        except UserError:
+            continue
+        if has_shares(videos, split_of, shares):
+            break
+    if not split_of:
+        raise UserError(f"{len(videos)} training videos are too few to carve a validation split from")
+    return split_of, f"{VAL_SHARE:.0%} of train, {how}"
+
+
+def _clip_links(video: Video) -> tuple[str, ...]:
+    return (f"clip {video.clip or video.partner or video.key}",)
+
+
+def _strict(corpus: Corpus, seed: int) -> Protocol:
+    """No group on two sides without dropping a video, if that leaves enough; else the largest such split."""
+    videos = corpus.videos
+    try:
+        split_of = split_by_group(videos, seed=seed)
+        whole = has_shares(videos, split_of, SHARES)
+    except UserError:
+        split_of, whole = {}, False
+    if not whole:
+        parted = largest_disjoint(videos, seed=seed)
+        if not split_of or _classes(videos, parted) > _classes(videos, split_of):
+            split_of = parted
+    if set(split_of.values()) != set(SHARES):
+        raise UserError(
+            f"{corpus.name}: {len(videos)} videos share people or footage in a way that leaves no three "
+            "splits; add videos of other people, or say yourself who trains and who tests"
+        )
+    reason = "its people are on different sides"
+    return _protocol(corpus, STRICT, split_of, dict.fromkeys((v.key for v in videos), reason))
+
+
+def _classes(videos: Sequence[Video], split_of: Mapping[str, str]) -> tuple[int, bool]:
+    """How many (split, class) there are, and whether train has both."""
+    found = {(split_of[video.key], video.label) for video in videos if video.key in split_of}
+    return len(found), {("train", REAL), ("train", FAKE)} <= found
+
+
+def _kfold(corpus: Corpus, seed: int, fold: int, num_folds: int) -> Protocol:
+    if num_folds < 3 or not 0 <= fold < num_folds:
+        raise UserError(
+            f"data.fold={fold}, data.num_folds={num_folds}: a fold is one of 0 to num_folds - 1, and there "
+            "are at least 3, since one tests and one validates"
+        )
+    shares = {f"fold {number}": 1 / num_folds for number in range(num_folds)}
+    fold_of = split_by_group(corpus.videos, seed=seed, shares=shares)
+    have = Counter((fold_of[video.key], video.label) for video in corpus.videos)
+    if poor := [name for name in shares if not (have[name, REAL] and have[name, FAKE])]:
+        raise UserError(
+            f"data.num_folds={num_folds}: {corpus.name} has too few groups of people, so that "
+            f"{', '.join(poor)} would lack real or fake videos; ask for fewer folds or data.protocol=strict"
+        )
+    part = {f"fold {fold}": "test", f"fold {(fold + 1) % num_folds}": "val"}
+    split_of = {key: part.get(name, "train") for key, name in fold_of.items()}
+    return _protocol(corpus, f"{KFOLD}{num_folds}-{fold}", split_of, {})
+
+
+def _protocol(
+    corpus: Corpus,
+    name: str,
+    split_of: Mapping[str, str],
+    reasons: Mapping[str, str],
+    notes: tuple[str, ...] = (),
+) -> Protocol:
+    """The corpus with these splits; videos without one are dropped for their reason."""
+    kept = tuple(replace(v, split=split_of[v.key]) for v in corpus.videos if v.key in split_of)
+    dropped = {v.key: reasons[v.key] for v in corpus.videos if v.key not in split_of}
+    return Protocol(name=f"{corpus.name}/{name}", videos=kept, dropped=dropped, notes=notes)
+
+
+def stamp(protocol: Protocol) -> dict[str, Any]:
+    """What a checkpoint keeps of the protocol it was trained by: name, hash, and what was seen."""
+    parts = {name: [v for v in protocol.videos if v.split == name] for name in ("train", "val")}
+    return {
+        "name": protocol.name,
+        "hash": protocol.hash,
+        "seen": {name: Footprint.of(part).to_dict() for name, part in parts.items()},
+    }
+
+
+def describe(protocol: Protocol) -> str:
+    """One paragraph: name, hash, sizes, what was left out, notes."""
+    lines = [f"protocol {protocol.name} ({protocol.hash}): {describe_split(protocol.videos)}"]
+    for reason, num in Counter(protocol.dropped.values()).most_common():
+        keys = [key for key, why in protocol.dropped.items() if why == reason]
+        lines.append(f"{num} videos left out, {reason}: {few(keys)}")
+    return "\n".join((*lines, *protocol.notes))

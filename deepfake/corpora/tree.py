@@ -1,0 +1,162 @@
+"""Folders of a downloaded dataset: found in any case, listed once, counted against what should be there."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepfake.errors import UserError
+
+log = logging.getLogger(__name__)
+
+# what only one dataset has in its root folder: group of conf/data by folder name in lower case
+MARKS = {
+    "celeb-synthesis": "celebdf",
+    "celeb-real": "celebdf",
+    "manipulated_sequences": "ffpp",
+    "original_sequences": "ffpp",
+    "manipulated_videos": "deeperforensics",
+    "dfdc_train_part_0": "dfdc",
+    "dfdc_train_part_00": "dfdc",
+    "method_a": "dfdc",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The files of one folder of a layout.
+
+    name: of the folder in the dataset's own words. path: where it was found, None if nowhere. files: those
+    that the dataset's grammar knows, by stem. unknown: names of all others.
+    """
+
+    name: str
+    path: Path | None
+    files: dict[str, Path]
+    unknown: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FolderCount:
+    """Videos of one folder against the dataset's own count; names as far as they can be known.
+
+    expected is None where nobody says how many there are; missing may hold fewer names than are missing.
+    """
+
+    name: str
+    present: int
+    expected: int | None
+    missing: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+
+def resolve(root: Path, place: str) -> Path | None:
+    """root/place with every folder name compared without case; None if there is no such folder."""
+    folder = root
+    for name in place.split("/"):
+        if (folder / name).is_dir():
+            folder /= name
+            continue
+        try:
+            names = sorted(os.listdir(folder))
+        except OSError:
+            return None
+        found = next((other for other in names if other.casefold() == name.casefold()), None)
+        if found is None or not (folder / found).is_dir():
+            return None
+        folder /= found
+    return folder
+
+
+def list_folder(
+    root: Path, name: str, places: Sequence[str], grammar: re.Pattern[str], *, suffix: str = ".mp4"
+) -> Listing:
+    """The files of the first of these places (relative to root) that holds any the grammar knows.
+
+    The suffix counts in any case, hidden files and subfolders do not count. Of two files that differ in the
+    suffix's case alone the first is taken.
+    """
+    best = Listing(name, None, {})
+    for place in places:
+        folder = resolve(root, place)
+        if folder is None:
+            continue
+        files: dict[str, Path] = {}
+        unknown = []
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if entry.name[:1] != "." and not entry.is_dir())
+        for file in names:
+            stem, ending = os.path.splitext(file)
+            if ending.lower() == suffix and grammar.fullmatch(stem) and stem not in files:
+                files[stem] = folder / file
+            else:
+                unknown.append(file)
+        listing = Listing(name, folder, files, tuple(unknown))
+        if files:
+            return listing
+        best = best if best.path is not None else listing
+    return best
+
+
+def count(
+    listing: Listing, expected: int | None, *, names: Collection[str] = (), total_known: bool = True
+) -> FolderCount:
+    """The listing against an expected number and the stems that should be there.
+
+    With total_known=False names are only some of those expected, so others are not unknown.
+    """
+    strangers = () if not names or not total_known else tuple(sorted(set(listing.files) - set(names)))
+    missing = tuple(sorted(set(names) - set(listing.files)))
+    return FolderCount(listing.name, len(listing.files), expected, missing, (*listing.unknown, *strangers))
+
+
+def warn_of_unknown(dataset: str, listings: Sequence[Listing]) -> None:
+    """Name the files that are left out because the dataset has no such names."""
+    for listing in listings:
+        if listing.unknown:
+            log.warning(
+                "%s: %d files ignored, not named like %s videos: %s",
+                listing.path,
+                len(listing.unknown),
+                dataset,
+                few(listing.unknown),
+            )
+
+
+def few(names: Sequence[str], num: int = 3) -> str:
+    """The first names, and whether there are more."""
+    return ", ".join(names[:num]) + (" …" if len(names) > num else "")
+
+
+def wrong_root(root: Path, what: str, layout: str, *, group: str) -> UserError:
+    """The error for a root without the dataset: what was looked for, the expected tree, what is there.
+
+    what: "no Celeb-DF video found". group: of conf/data, to tell when the folder holds another dataset.
+    """
+    if not root.is_dir():
+        return UserError(f"data.root={root}: no such folder. Expected is\n{layout}")
+    there = sorted(path.name + "/" * path.is_dir() for path in root.iterdir() if path.name[0] != ".")
+    holds = few(there, 12) if there else "nothing"
+    return UserError(
+        f"data.root={root}: {what}.{_hint(root, group)} Expected is\n{layout}\nIt holds: {holds}"
+    )
+
+
+def _hint(root: Path, group: str) -> str:
+    """Where the dataset may be instead, or which other dataset this is."""
+    below = [path for path in sorted(root.iterdir()) if path.is_dir()]
+    for folder in (root, *below, root.resolve().parent, root.resolve().parent.parent):
+        try:
+            names = {name.casefold() for name in os.listdir(folder)}
+        except OSError:
+            continue
+        for mark, dataset in MARKS.items():
+            if mark in names and dataset == group and folder != root:
+                return f" Did you mean data.root={folder}?"
+            if mark in names and dataset != group and folder == root:
+                return f" This looks like data={dataset}."
+    return ""

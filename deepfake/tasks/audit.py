@@ -1,0 +1,126 @@
+"""What of a corpus is on disk, how its protocol splits it, and what the splits share; nothing is decoded."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from deepfake.config import to_plain
+from deepfake.corpora.corpus import Corpus
+from deepfake.corpora.leaks import MEASURES, Share, audit, leaks, to_json
+from deepfake.corpora.protocols import Protocol, describe
+from deepfake.corpora.tree import FolderCount, few
+from deepfake.records import SPLITS, Video
+from deepfake.reports.tables import shown, write_csv
+from deepfake.tasks.protocol import load_corpora, split_corpora, tell, write_protocol
+
+log = logging.getLogger(__name__)
+
+
+def main(cfg: DictConfig, run_dir: Path) -> None:
+    """Print what is there, and write audit.json, names.csv, protocol.csv and leaks.json to the run folder."""
+    data = to_plain(cfg.data)
+    corpora = load_corpora(data)
+    folders = [count for corpus in corpora.values() for count in (*corpus.counts, *count_unused(corpus))]
+    console = Console()
+    console.print(folder_table(folders))
+    protocol = split_corpora(data, corpora)
+    overlaps = audit(protocol.videos)
+    write_protocol(protocol, overlaps, run_dir)
+    write_csv(run_dir / "names.csv", ("folder", "name", "problem"), list(wrong_names(folders)))
+    summary = {
+        "protocol": protocol.name,
+        "protocol_hash": protocol.hash,
+        "folders": {
+            count.name: {
+                "present": count.present,
+                "expected": count.expected,
+                "missing_names": len(count.missing),
+                "unknown_names": len(count.unknown),
+            }
+            for count in folders
+        },
+        "splits": split_sizes(protocol.videos),
+        "dropped": Counter(protocol.dropped.values()),
+        "notes": protocol.notes,
+        "leaks": to_json(overlaps),
+    }
+    (run_dir / "audit.json").write_text(json.dumps(summary, indent=2) + "\n")
+    console.print(f"\n{describe(protocol)}\n", highlight=False, soft_wrap=True)
+    console.print(split_table(protocol))
+    console.print(leak_table(overlaps))
+    log.info("written to %s: audit.json, protocol.csv, leaks.json, names.csv", shown(run_dir))
+    tell(leaks(overlaps) if data["on_leak"] == "error" else [], data["on_leak"])
+
+
+def count_unused(corpus: Corpus) -> Iterator[FolderCount]:
+    """The folders that no protocol uses, counted to any depth."""
+    for folder, expected in corpus.unused.items():
+        files = (name for _, _, names in os.walk(folder) for name in names)
+        present = sum(name.lower().endswith(".mp4") for name in files)
+        yield FolderCount(f"{folder.name} (not used)", present, expected)
+
+
+def wrong_names(folders: Sequence[FolderCount]) -> Iterator[dict[str, str]]:
+    """A row for every name that is missing, or that the dataset does not know."""
+    for count in folders:
+        yield from ({"folder": count.name, "name": name, "problem": "missing"} for name in count.missing)
+        yield from ({"folder": count.name, "name": name, "problem": "unknown"} for name in count.unknown)
+
+
+def split_sizes(videos: Sequence[Video]) -> dict[str, dict[str, int]]:
+    """Videos by split and method; all real ones are the method "real"."""
+    sizes = Counter((video.split, video.method) for video in videos)
+    return {
+        split: {method: num for (name, method), num in sorted(sizes.items()) if name == split}
+        for split in SPLITS
+    }
+
+
+def folder_table(folders: Sequence[FolderCount]) -> Table:
+    """Present against expected, with a few of the wrong names."""
+    table = Table("folder", "videos", "expected", "missing", "unknown", title="on disk", title_justify="left")
+    for count in folders:
+        expected = "" if count.expected is None else str(count.expected)
+        lacking = max(len(count.missing), (count.expected or 0) - count.present)
+        table.add_row(
+            count.name,
+            str(count.present),
+            expected,
+            _named(lacking, count.missing),
+            _named(len(count.unknown), count.unknown),
+        )
+    return table
+
+
+def split_table(protocol: Protocol) -> Table:
+    """Videos by method and split."""
+    table = Table("method", *SPLITS, title="splits", title_justify="left")
+    sizes = split_sizes(protocol.videos)
+    for method in sorted({video.method for video in protocol.videos}, key=lambda m: (m != "real", m)):
+        table.add_row(method, *(str(sizes[split].get(method, 0)) for split in SPLITS))
+    return table
+
+
+def leak_table(overlaps: Mapping[str, Mapping[str, Share]]) -> Table:
+    """What is shared of what, a column a comparison."""
+    table = Table("seen before", *overlaps, title="leaks", title_justify="left")
+    for name, words in MEASURES.items():
+        table.add_row(words, *(_share_text(shares[name]) for shares in overlaps.values()))
+    return table
+
+
+def _named(num: int, names: Sequence[str]) -> str:
+    return f"{num}: {few(names)}" if num and names else str(num) if num else ""
+
+
+def _share_text(share: Share) -> str:
+    return "unknown" if share.share is None else f"{share.shared} of {share.of} ({share.share:.0%})"
