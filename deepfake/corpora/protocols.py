@@ -213,6 +213,8 @@ def _protocol(
     """The corpus with these splits; videos without one are dropped for their reason."""
     kept = tuple(replace(v, split=split_of[v.key]) for v in corpus.videos if v.key in split_of)
     dropped = {v.key: reasons[v.key] for v in corpus.videos if v.key not in split_of}
+    if unknown := sum(not video.identities for video in kept):
+        notes = (*notes, f"of {unknown} videos nobody is known: each counts as a person of its own")
     return Protocol(name=f"{corpus.name}/{name}", videos=kept, dropped=dropped, notes=notes)
 
 

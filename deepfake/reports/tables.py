@@ -20,3 +20,8 @@ def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, An
 def shown(path: Path) -> str:
     """A path as a person would type it here."""
     return os.path.relpath(path) if path.resolve().is_relative_to(Path.cwd()) else str(path)
+
+
+def number(value: float | None) -> str:
+    """Four decimals without trailing zeros; "undefined" for None."""
+    return "undefined" if value is None else f"{value:.4f}".rstrip("0").rstrip(".")

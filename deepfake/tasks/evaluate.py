@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -12,15 +11,12 @@ from pytorch_lightning.callbacks import RichProgressBar
 from deepfake.config import build, to_plain
 from deepfake.errors import UserError
 from deepfake.records import SPLITS
-from deepfake.reports.tables import shown
 from deepfake.tasks.assemble import make_datamodule
 from deepfake.tasks.protocol import announced_against
-from deepfake.tasks.results import print_metrics, split_metrics, video_rows, write_results
+from deepfake.tasks.results import conclude
 from deepfake.training.allocator import keep_freed_memory
 from deepfake.training.checkpoint import load_detector
 from deepfake.training.module import DetectorModule
-
-log = logging.getLogger(__name__)
 
 
 def main(cfg: DictConfig, run_dir: Path) -> None:
@@ -44,19 +40,4 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     if not trainer.is_global_zero:
         return
     assert module.test_result is not None
-    scores, labels = module.test_result
-    split = datamodule.split(config["split"])
-    if not split:
-        raise UserError(f"split={config['split']}: no video of {config['data']['root']} belongs to it")
-    metrics = split_metrics(config["split"], split, scores, labels, recipe)
-    rows = video_rows(datamodule.manifest, split, scores, recipe)
-    write_results(
-        run_dir,
-        rows,
-        metrics,
-        protocol=datamodule.stamp,
-        threshold=recipe.threshold,
-        store=datamodule.store,
-    )
-    print_metrics(f"{config['split']} split of {datamodule.stamp['name']}", metrics)
-    log.info("results in %s", shown(run_dir))
+    conclude(run_dir, config["split"], datamodule, module.test_result, recipe)

@@ -113,8 +113,14 @@ def write_protocol(protocol: Protocol, overlaps: Mapping[str, Mapping[str, Share
     ]
     dropped = [{"video": key, "reason": reason} for key, reason in sorted(protocol.dropped.items())]
     write_csv(run_dir / "protocol.csv", COLUMNS, [*rows, *dropped])
-    about = {"protocol": protocol.name, "protocol_hash": protocol.hash, "dropped": len(dropped)}
-    (run_dir / "leaks.json").write_text(json.dumps(about | to_json(overlaps), indent=2) + "\n")
+    about = {
+        "protocol": protocol.name,
+        "protocol_hash": protocol.hash,
+        "dropped": len(dropped),
+        "notes": protocol.notes,
+        "overlaps": to_json(overlaps),
+    }
+    (run_dir / "leaks.json").write_text(json.dumps(about, indent=2) + "\n")
 
 
 def tell(found: list[str], on_leak: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,20 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from deepfake.data.datamodule import FaceDataModule
+from deepfake.errors import UserError
 from deepfake.faces.crop import decode_jpeg
 from deepfake.faces.store import FaceStore
 from deepfake.reports.faces import ScoredFace, plot_faces, spread_over_methods
 from deepfake.reports.plots import plot_roc, plot_scores
-from deepfake.reports.tables import write_csv
+from deepfake.reports.run_page import write_run_page
+from deepfake.reports.tables import number, shown, write_csv
 from deepfake.scoring.aggregate import WindowScores, score_tracks, score_videos, verdict
 from deepfake.scoring.metrics import Metrics
 from deepfake.training.checkpoint import Recipe
 from deepfake.training.module import measure
+
+log = logging.getLogger(__name__)
 
 COLUMNS = ("video", "label", "prob", "verdict", "method", "tracks", "frames", "reason")
 
@@ -62,19 +68,37 @@ def split_metrics(
     return metrics
 
 
-def write_results(
+def conclude(
     run_dir: Path,
-    rows: Sequence[Mapping[str, Any]],
-    metrics: Metrics,
-    *,
-    protocol: Mapping[str, Any],
-    threshold: float,
-    store: FaceStore,
+    stage: str,
+    datamodule: FaceDataModule,
+    result: tuple[WindowScores, dict[int, int]],
+    recipe: Recipe,
 ) -> None:
-    """Write predictions.csv, metrics.json and the plots of a split scored under a protocol (its stamp)."""
+    """Write and print what a detector scored on a split (stage): tables, plots, report.html.
+
+    result: scores and label by video. Raises UserError if the split has no videos.
+    """
+    scores, labels = result
+    split = datamodule.split(stage)
+    if not split:
+        raise UserError(f"split={stage}: no video of {datamodule.stamp['name']} belongs to it")
+    metrics = split_metrics(stage, split, scores, labels, recipe)
+    rows = video_rows(datamodule.manifest, split, scores, recipe)
     write_csv(run_dir / "predictions.csv", COLUMNS, rows)
-    about = {"protocol": protocol["name"], "protocol_hash": protocol["hash"]}
+    about = {"protocol": datamodule.stamp["name"], "protocol_hash": datamodule.stamp["hash"]}
     (run_dir / "metrics.json").write_text(json.dumps(about | metrics, indent=2) + "\n")
+    write_plots(run_dir, rows, threshold=recipe.threshold, store=datamodule.store)
+    title = f"{stage} split of {datamodule.stamp['name']}"
+    write_run_page(run_dir, title, metrics, datamodule.manifest)
+    print_metrics(title, metrics)
+    log.info("results in %s", shown(run_dir))
+
+
+def write_plots(
+    run_dir: Path, rows: Sequence[Mapping[str, Any]], *, threshold: float, store: FaceStore
+) -> None:
+    """Draw the plots of a scored split."""
     scored = [row for row in rows if row["prob"] != ""]
     labels = np.array([row["label"] for row in scored], np.int64)
     probs = np.array([float(row["prob"]) for row in scored])
@@ -104,5 +128,5 @@ def print_metrics(title: str, metrics: Metrics) -> None:
     """The metrics as a table, video level first."""
     table = Table("metric", "value", title=title, title_justify="left")
     for name, value in sorted(metrics.items(), key=lambda item: ("frame_" in item[0], item[0])):
-        table.add_row(name, "undefined" if value is None else f"{value:.4f}".rstrip("0").rstrip("."))
+        table.add_row(name, number(value))
     Console().print(table)

@@ -14,13 +14,11 @@ from pytorch_lightning.loggers import Logger
 
 from deepfake.config import build, to_plain
 from deepfake.corpora.protocols import Protocol
-from deepfake.data.datamodule import FaceDataModule
 from deepfake.errors import UserError
 from deepfake.reports.plots import plot_history
-from deepfake.reports.tables import shown
 from deepfake.tasks.assemble import face_settings, make_datamodule
 from deepfake.tasks.protocol import announced
-from deepfake.tasks.results import print_metrics, split_metrics, video_rows, write_results
+from deepfake.tasks.results import conclude
 from deepfake.training.allocator import keep_freed_memory
 from deepfake.training.checkpoint import Recipe, read_checkpoint, read_recipe
 from deepfake.training.module import DetectorModule
@@ -67,7 +65,11 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
         trainer.fit(module, datamodule=datamodule, ckpt_path=resume)
         trainer.test(module, datamodule=datamodule, ckpt_path=best.best_model_path, verbose=False)
         if trainer.is_global_zero:
-            conclude(run_dir, module, datamodule)
+            assert module.test_result is not None
+            plot_history(
+                sorted(run_dir.glob("logs/version_*/metrics.csv")), run_dir / "plots" / "history.png"
+            )
+            conclude(run_dir, "test", datamodule, module.test_result, module.recipe)
     finally:
         finish(loggers)
     return None if best.best_model_score is None else float(best.best_model_score)
@@ -135,23 +137,3 @@ def announced_for(config: dict[str, Any], run_dir: Path) -> Protocol:
                 f"({trained_by['hash']}), but these videos and keys give {protocol.name} ({protocol.hash})"
             )
     return protocol
-
-
-def conclude(run_dir: Path, module: DetectorModule, datamodule: FaceDataModule) -> None:
-    """Write and print what the test of the best checkpoint found."""
-    assert module.test_result is not None
-    scores, labels = module.test_result
-    split = datamodule.split("test")
-    metrics = split_metrics("test", split, scores, labels, module.recipe)
-    rows = video_rows(datamodule.manifest, split, scores, module.recipe)
-    write_results(
-        run_dir,
-        rows,
-        metrics,
-        protocol=datamodule.stamp,
-        threshold=module.recipe.threshold,
-        store=datamodule.store,
-    )
-    plot_history(sorted(run_dir.glob("logs/version_*/metrics.csv")), run_dir / "plots" / "history.png")
-    print_metrics(f"test split of {datamodule.stamp['name']}, best checkpoint", metrics)
-    log.info("results in %s", shown(run_dir))

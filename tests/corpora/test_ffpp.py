@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 
 from deepfake.corpora.ffpp import METHODS, ffpp_corpus
+from deepfake.corpora.leaks import audit
 from deepfake.corpora.protocols import apply_protocol
 from deepfake.errors import UserError
 from deepfake.records import Video
-
-LISTS = Path(__file__).parents[2].parent / "shared" / "lists" / "ffpp"
 
 
 def listed(root: Path, **selection: Any) -> list[Video]:
@@ -182,18 +181,46 @@ def test_wrong_values_and_an_empty_root_are_named(tmp_path: Path) -> None:
         listed(tmp_path)
 
 
-@pytest.mark.skipif(not LISTS.is_dir(), reason="the official lists in ../shared are not here")
-def test_a_full_tree_with_the_official_lists_has_the_official_counts(tmp_path: Path) -> None:
-    pairs = [
-        pair for name in ("train", "val", "test") for pair in json.loads((LISTS / f"{name}.json").read_text())
-    ]
-    fakes = [f"{a}_{b}" for a, b in pairs] + [f"{b}_{a}" for a, b in pairs]
-    folders = {f"manipulated_sequences/{method}/c23": fakes for method in METHODS[:5]}
-    reals = [f"{number:03}" for number in range(1000)]
-    root = tree(tmp_path, {"original_sequences/youtube/c23": reals, **folders})
-    counts = Counter((v.method, v.split) for v in listed(root, methods=METHODS[:5], split_dir=LISTS))
+def test_the_whole_dataset_has_its_official_counts(whole_ffpp: Path) -> None:
+    corpus = ffpp_corpus(whole_ffpp, methods=METHODS[:5])
+    assert [(c.present, c.expected, c.missing, c.unknown) for c in corpus.counts] == [
+        (1000, 1000, (), ())
+    ] * 6
+    protocol = apply_protocol(corpus, "official")
+    assert protocol.dropped == {}
+    counts = Counter((v.method, v.split) for v in protocol.videos)
     for method in ("real", *METHODS[:5]):
         assert [counts[method, name] for name in ("train", "val", "test")] == [720, 140, 140]
+
+
+def test_seven_youtube_films_cross_the_official_split_and_nobody_crosses_the_strict_one(
+    whole_ffpp: Path,
+) -> None:
+    corpus = ffpp_corpus(whole_ffpp)
+    official = audit(apply_protocol(corpus, "official").videos)
+    assert [official[place]["footage"].shared for place in ("test in train", "val in train")] == [2, 5]
+    assert [official[place]["identities"].shared for place in official] == [0, 0, 0]
+    strict = apply_protocol(corpus, "strict")
+    assert strict.dropped == {}
+    assert {s.shared for shares in audit(strict.videos).values() for s in shares.values()} == {0}
+
+
+def test_masks_are_found_beside_their_method(tmp_path: Path) -> None:
+    root = small(tmp_path)
+    tree(root, {"manipulated_sequences/Deepfakes/masks": ["000_001", "001_000"]})
+    videos = {v.key: v for v in listed(root)}
+    mask = root / "manipulated_sequences/Deepfakes/masks/videos/000_001.mp4"
+    assert videos["Deepfakes/c23/000_001"].mask == mask
+    assert videos["Deepfakes/c23/002_003"].mask is videos["Face2Face/c23/000_001"].mask is None
+    assert {c.name: c.present for c in ffpp_corpus(root).counts}["Deepfakes/masks"] == 2
+
+
+def test_another_compression_on_disk_is_named(tmp_path: Path) -> None:
+    tree(tmp_path, {"original_sequences/youtube/c23": ["000"]})
+    with pytest.raises(
+        UserError, match=r"no .* video of compression c40, but some of c23: add data\.compression=c23"
+    ):
+        ffpp_corpus(tmp_path, compression="c40")
 
 
 def test_the_four_real_videos_can_train_validate_and_test(ffpp_videos: Path) -> None:

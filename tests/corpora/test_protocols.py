@@ -1,0 +1,170 @@
+from pathlib import Path
+
+import pytest
+
+from deepfake.corpora.corpus import Corpus
+from deepfake.corpora.leaks import audit
+from deepfake.corpora.protocols import apply_protocol, describe, read_identities
+from deepfake.errors import UserError
+from deepfake.records import Video
+
+
+def video(key: str, label: int, *people: str, clip: str | None = None) -> Video:
+    method = "swap" if label else "real"
+    return Video(
+        key=key, path=Path(key), corpus="x", label=label, method=method, identities=people, clip=clip
+    )
+
+
+def couples(num: int) -> tuple[Video, ...]:
+    """Of each couple two real videos, and two fakes with the faces exchanged."""
+    return tuple(
+        video(f"{label}/{who:02}", label, f"p:{who}", *((f"p:{who ^ 1}",) if label else ()), clip=f"c:{who}")
+        for who in range(2 * num)
+        for label in (0, 1)
+    )
+
+
+def everybody_with_everybody(num: int, fakes_a_pair: int = 3) -> tuple[Video, ...]:
+    """A real video of each person, and fakes of every ordered pair."""
+    reals = [video(f"real/{a:02}", 0, f"p:{a}", clip=f"c:{a}") for a in range(num)]
+    fakes = [
+        video(f"fake/{a:02}_{b:02}_{n}", 1, f"p:{a}", f"p:{b}", clip=f"c:{a}")
+        for a in range(num)
+        for b in range(num)
+        for n in range(fakes_a_pair)
+        if a != b
+    ]
+    return (*reals, *fakes)
+
+
+def people(videos: tuple[Video, ...], split: str) -> set[str]:
+    return {person for v in videos if v.split == split for person in v.identities}
+
+
+def test_the_official_table_is_taken_as_it_is_and_the_rest_is_dropped_with_a_reason() -> None:
+    table = {"0/00": "train", "1/00": "val", "0/02": "test"}
+    protocol = apply_protocol(Corpus(name="x", videos=couples(2), splits={"official": table}), "official")
+    assert {v.key: v.split for v in protocol.videos} == table
+    assert protocol.name == "x/official"
+    assert protocol.dropped["1/01"] == "the official protocol does not place it"
+    assert len(protocol.dropped) == 5
+    assert "5 videos left out, the official protocol does not place it: 0/01, 0/03, 1/01 …" in describe(
+        protocol
+    )
+
+
+def test_a_missing_validation_split_is_carved_from_train_by_people() -> None:
+    videos = couples(40)
+    table = {v.key: "test" if v.identities[0] in ("p:0", "p:1") else "train" for v in videos}
+    protocol = apply_protocol(Corpus(name="x", videos=videos, splits={"official": table}), "official")
+    sizes = [sum(v.split == name for v in protocol.videos) for name in ("train", "val", "test")]
+    assert sizes == [136, 20, 4]
+    assert not people(protocol.videos, "val") & people(protocol.videos, "train")
+    assert protocol.notes == (
+        "the dataset has no validation split: 15% of train, by people: nobody of validation is in train",
+    )
+
+
+def test_strict_drops_nothing_where_people_fall_into_groups() -> None:
+    protocol = apply_protocol(Corpus(name="x", videos=couples(20)), "strict")
+    assert (len(protocol.videos), protocol.dropped) == (80, {})
+    assert not people(protocol.videos, "test") & (
+        people(protocol.videos, "train") | people(protocol.videos, "val")
+    )
+
+
+def test_strict_drops_the_fewest_fakes_it_finds_where_all_are_tied() -> None:
+    videos = everybody_with_everybody(12)
+    protocol = apply_protocol(Corpus(name="x", videos=videos), "strict")
+    assert len(protocol.videos) + len(protocol.dropped) == len(videos)
+    assert all(key.startswith("fake/") for key in protocol.dropped)
+    assert {s.shared for shares in audit(protocol.videos).values() for s in shares.values()} == {0}
+    # one side of n people keeps n (n - 1) pairs; with 2 people in val and 2 or 3 in test most stays
+    assert sum(v.label for v in protocol.videos) >= 3 * (8 * 7 + 2 * 1 + 2 * 1)
+    again = apply_protocol(Corpus(name="x", videos=videos[::-1]), "strict")
+    assert again.hash == protocol.hash
+
+
+def test_folds_test_everything_once_and_validate_on_the_next() -> None:
+    corpus = Corpus(name="x", videos=couples(20))
+    folds = [apply_protocol(corpus, "kfold", num_folds=4, fold=fold) for fold in range(4)]
+    assert [protocol.name for protocol in folds] == [f"x/kfold4-{fold}" for fold in range(4)]
+    tested = [{v.key for v in protocol.videos if v.split == "test"} for protocol in folds]
+    validated = [{v.key for v in protocol.videos if v.split == "val"} for protocol in folds]
+    assert set.union(*tested) == {v.key for v in corpus.videos}
+    assert sum(map(len, tested)) == len(corpus.videos)
+    assert validated == [*tested[1:], tested[0]]
+    assert apply_protocol(corpus, "kfold", num_folds=4, seed=1).hash != folds[0].hash
+    with pytest.raises(UserError, match=r"data\.fold=4, data\.num_folds=4"):
+        apply_protocol(corpus, "kfold", num_folds=4, fold=4)
+
+
+def test_the_hash_is_of_the_table_and_changes_with_any_split() -> None:
+    corpus = Corpus(name="x", videos=couples(2), splits={"official": {"0/00": "train", "0/01": "val"}})
+    moved = Corpus(
+        name="y", videos=couples(2), splits={"official": {"0/00": "train", "0/01": "test", "0/02": "val"}}
+    )
+    same = Corpus(name="y", videos=couples(3), splits={"official": {"0/00": "train", "0/01": "val"}})
+    first, second, third = (apply_protocol(c, "official").hash for c in (corpus, moved, same))
+    assert first == third != second
+    # printf "0/00\ttrain\n0/01\tval\n" | sha256sum
+    assert first == "1845e6cc13005e62"
+
+
+def test_a_csv_of_identities_keeps_one_person_under_two_names_together(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = tmp_path / "people.csv"
+    table.write_text("id,person\np:0,anna\np:7,anna\nlone,anna\np:99,nobody\n")
+    videos = (*couples(12), video("lone", 0))
+    protocol = apply_protocol(Corpus(name="x", videos=videos), "strict", identities=table)
+    split_of = {v.key: v.split for v in protocol.videos}
+    assert split_of["0/00"] == split_of["0/07"] == split_of["0/06"] == split_of["lone"]
+    assert {v.identities for v in protocol.videos if v.key in ("0/00", "lone")} == {("person:anna",)}
+    assert "1 ids are of no video here: p:99" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id,name\n", "needs a header with the columns id and person"),
+        ("id,person\na,\n", "line 2: id or person is empty"),
+        ("id,person\na,x\na,y\n", "line 3: a is two persons"),
+    ],
+)
+def test_a_bad_csv_of_identities_is_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "people.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_identities(tmp_path / "people.csv")
+
+
+def test_an_unknown_protocol_and_one_without_its_lists_are_named() -> None:
+    corpus = Corpus(name="x", videos=couples(3), unavailable={"official": "put the lists there"})
+    with pytest.raises(UserError, match=r"data\.protocol=offical: x has auto, strict, kfold"):
+        apply_protocol(corpus, "offical")
+    with pytest.raises(UserError, match=r"data\.protocol=official: put the lists there"):
+        apply_protocol(corpus, "official")
+
+
+def test_auto_is_official_where_it_is_and_strict_with_a_notice_elsewhere(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    table = {v.key: "train" for v in couples(6)} | {"0/00": "val", "0/01": "test"}
+    assert (
+        apply_protocol(Corpus(name="x", videos=couples(6), splits={"official": table})).name == "x/official"
+    )
+    assert caplog.text == ""
+    without = Corpus(name="x", videos=couples(6), unavailable={"official": "put the lists there"})
+    assert apply_protocol(without).name == "x/strict"
+    assert "this is NOT the official split: put the lists there" in caplog.text
+
+
+def test_people_that_leave_no_three_splits_are_an_error() -> None:
+    with pytest.raises(UserError, match="leaves no three splits"):
+        apply_protocol(Corpus(name="x", videos=(video("a", 0, "p:1"), video("b", 1, "p:1"))), "strict")
+
+
+def test_two_videos_of_one_key_are_never_listed() -> None:
+    with pytest.raises(ValueError, match="1 keys stand for two videos, such as a"):
+        Corpus(name="x", videos=(video("a", 0), video("a", 1)))

@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepfake.corpora.protocols import Protocol
+from deepfake.data.datamodule import FaceDataModule
+from deepfake.data.windows import TrackFrames
+from deepfake.errors import UserError
+from deepfake.faces.settings import FaceSettings
+from deepfake.faces.store import FaceStore
+from deepfake.records import InputSpec
+
+SPEC = InputSpec(size=8, margin=1.3, mean=(0, 0, 0), std=(1, 1, 1))
+
+
+def prepared(tmp_path: Path, mains: list[int | None], labels: list[int]) -> FaceDataModule:
+    """A datamodule of videos with two tracks each, all for training."""
+    module = FaceDataModule(
+        protocol=lambda: Protocol(name="x", videos=()), store=FaceStore(tmp_path, FaceSettings()), spec=SPEC
+    )
+    module.manifest = [
+        {
+            "video": f"v{n}",
+            "split": "train",
+            "label": label,
+            "corpus": "x",
+            "method": str(label),
+            "main": main,
+        }
+        for n, (main, label) in enumerate(zip(mains, labels, strict=True))
+    ]
+    steps = np.arange(4)
+    module.tracks = {
+        n: [TrackFrames(n, track, steps, steps * 0, steps, steps) for track in (0, 1)]
+        for n in range(len(mains))
+    }
+    return module
+
+
+def test_training_windows_are_of_the_main_face_and_none_of_a_fake_whose_face_was_missed(
+    tmp_path: Path,
+) -> None:
+    windows = prepared(tmp_path, [0, 1, None], [0, 1, 1]).train_plan(epoch=0)
+    assert {(window.video, window.track) for window in windows} == {(0, 0), (1, 1)}
+    assert len(windows) == 8
+
+
+def test_a_training_split_of_one_class_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds 1 real and 0 fake videos with faces"):
+        prepared(tmp_path, [0, None], [0, 1]).train_plan(epoch=0)
