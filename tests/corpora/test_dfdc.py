@@ -1,0 +1,134 @@
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from deepfake.corpora.dfdc import dfdc_corpus
+from deepfake.corpora.protocols import apply_protocol
+from deepfake.errors import UserError
+
+Touch = Callable[[Path, Iterable[str]], Path]
+
+
+def part(root: Path, touch: Touch, folder: str, reals: Iterable[str], fakes: dict[str, str]) -> None:
+    touch(root / folder, [f"{name}.mp4" for name in (*reals, *fakes)])
+    about = {f"{name}.mp4": {"label": "REAL", "split": "train", "original": None} for name in reals}
+    about |= {
+        f"{name}.mp4": {"label": "FAKE", "split": "train", "original": f"{of}.mp4"}
+        for name, of in fakes.items()
+    }
+    (root / folder / "metadata.json").write_text(json.dumps(about))
+
+
+def small(root: Path, touch: Touch) -> Path:
+    part(root, touch, "dfdc_train_part_0", ["aaa", "bbb"], {"ccc": "aaa", "ddd": "eee"})
+    part(root, touch, "dfdc_train_part_10/dfdc_train_part_10", ["eee"], {"fff": "bbb"})
+    return root
+
+
+def test_labels_and_originals_come_from_the_metadata_of_all_parts(tmp_path: Path, touch: Touch) -> None:
+    corpus = dfdc_corpus(small(tmp_path, touch))
+    videos = {v.key: (v.label, v.method, v.clip, v.partner) for v in corpus.videos}
+    inner = "dfdc_train_part_10/dfdc_train_part_10"
+    assert videos == {
+        "dfdc_train_part_0/aaa": (0, "real", "dfdc:aaa", None),
+        "dfdc_train_part_0/bbb": (0, "real", "dfdc:bbb", None),
+        "dfdc_train_part_0/ccc": (1, "dfdc", "dfdc:aaa", "dfdc_train_part_0/aaa"),
+        "dfdc_train_part_0/ddd": (1, "dfdc", "dfdc:eee", f"{inner}/eee"),
+        f"{inner}/eee": (0, "real", "dfdc:eee", None),
+        f"{inner}/fff": (1, "dfdc", "dfdc:bbb", "dfdc_train_part_0/bbb"),
+    }
+
+
+def test_without_the_test_folder_fakes_stay_with_their_originals(tmp_path: Path, touch: Touch) -> None:
+    corpus = dfdc_corpus(small(tmp_path, touch))
+    with pytest.raises(UserError, match=r"data\.protocol=official: the test videos with their labels\.csv"):
+        apply_protocol(corpus, "official")
+    splits: dict[str | None, set[str | None]] = {}
+    for video in apply_protocol(corpus).videos:
+        splits.setdefault(video.clip, set()).add(video.split)
+    assert {len(found) for found in splits.values()} == {1}
+
+
+def test_the_official_split_is_by_folder_with_labels_of_either_form(tmp_path: Path, touch: Touch) -> None:
+    root = small(tmp_path, touch)
+    touch(root, ["validation/ggg.mp4", "validation/hhh.mp4", "test/iii.mp4", "test/jjj.mp4"])
+    (root / "validation" / "labels.csv").write_text("filename,label\nggg.mp4,1\nhhh.mp4,0\n")
+    (root / "test" / "metadata.json").write_text(
+        json.dumps({"iii.mp4": {"is_fake": 1}, "jjj.mp4": {"is_fake": 0}})
+    )
+    protocol = apply_protocol(dfdc_corpus(root), "official")
+    found = {v.key: (v.split, v.label) for v in protocol.videos if not v.key.startswith("dfdc_")}
+    assert found == {
+        "validation/ggg": ("val", 1),
+        "validation/hhh": ("val", 0),
+        "test/iii": ("test", 1),
+        "test/jjj": ("test", 0),
+    }
+    assert {v.split for v in protocol.videos if v.key.startswith("dfdc_")} == {"train"}
+
+
+def test_missing_and_unknown_files_are_counted_and_named(
+    tmp_path: Path, touch: Touch, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = small(tmp_path, touch)
+    (root / "dfdc_train_part_0" / "ccc.mp4").unlink()
+    touch(root / "dfdc_train_part_0", ["xyz.mp4"])
+    first = dfdc_corpus(root).counts[0]
+    assert (first.present, first.expected, first.missing, first.unknown) == (3, 4, ("ccc.mp4",), ("xyz.mp4",))
+    assert "1 videos of dfdc_train_part_0 are not on disk: ccc.mp4" in caplog.text
+    assert "1 files of dfdc_train_part_0 ignored, its metadata do not name them: xyz.mp4" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<html>", r"metadata\.json: not readable as JSON"),
+        ('["a.mp4"]', r"metadata\.json: not like"),
+        ('{"a.mp4": {"label": "DOUBT"}}', r"a\.mp4 has the label 'DOUBT', which is none of REAL, FAKE, 0, 1"),
+    ],
+)
+def test_bad_metadata_are_named(tmp_path: Path, touch: Touch, text: str, message: str) -> None:
+    root = small(tmp_path, touch)
+    (root / "dfdc_train_part_0" / "metadata.json").write_text(text)
+    with pytest.raises(UserError, match=message):
+        dfdc_corpus(root)
+
+
+def test_a_folder_without_metadata_and_a_wrong_root_are_named(tmp_path: Path, touch: Touch) -> None:
+    touch(tmp_path, ["dfdc_train_part_3/aaa.mp4", "empty/x"])
+    with pytest.raises(UserError, match=r"dfdc_train_part_3: it has neither metadata\.json nor labels\.csv"):
+        dfdc_corpus(tmp_path)
+    with pytest.raises(UserError, match=r"no DFDC video found(.|\n)*<root>/dfdc_train_part_0/metadata\.json"):
+        dfdc_corpus(tmp_path / "empty")
+
+
+def test_the_preview_knows_its_people_and_its_split(tmp_path: Path, touch: Touch) -> None:
+    entries = {
+        "original_videos/11/11_A.mp4": {"label": "real", "set": "train"},
+        "original_videos/22/22_A.mp4": {"label": "real", "set": "test", "target_id": "22"},
+        "method_A/11/33/11_33_A.mp4": {
+            "label": "fake",
+            "set": "train",
+            "target_id": "11",
+            "swapped_id": "33",
+        },
+        "method_B/22/44/22_44_A.mp4": {"label": "fake", "set": "test", "target_id": "22", "swapped_id": "44"},
+        "method_B/22/44/gone.mp4": {"label": "fake", "set": "test", "target_id": "22", "swapped_id": "44"},
+    }
+    touch(tmp_path, list(entries)[:4])
+    (tmp_path / "dataset.json").write_text(json.dumps(entries))
+    corpus = dfdc_corpus(tmp_path)
+    assert {v.key: (v.method, v.identities) for v in corpus.videos} == {
+        "original_videos/11/11_A": ("real", ("dfdcp:11",)),
+        "original_videos/22/22_A": ("real", ("dfdcp:22",)),
+        "method_A/11/33/11_33_A": ("method_A", ("dfdcp:11", "dfdcp:33")),
+        "method_B/22/44/22_44_A": ("method_B", ("dfdcp:22", "dfdcp:44")),
+    }
+    assert [corpus.splits["official"][v.key] for v in corpus.videos] == ["train", "test", "train", "test"]
+    assert [(c.name, c.present, c.expected, len(c.missing)) for c in corpus.counts] == [
+        ("original_videos", 1 + 1, 1131, 0),
+        ("method_A", 1, 3975, 0),
+        ("method_B", 1, 144, 1),
+    ]
