@@ -20,7 +20,16 @@ from omegaconf import DictConfig, OmegaConf
 from deepfake.errors import SomeFailed, UserError
 
 CONF = Path(__file__).parents[1] / "conf"
-PATHS = ("checkpoint", "resume", "input", "data.root", "data.store")
+PATHS = (
+    "checkpoint",
+    "resume",
+    "input",
+    "data.root",
+    "data.store",
+    "data.ffpp_root",
+    "data.split_dir",
+    "data.identities",
+)
 DONE, INPUTS_FAILED, USAGE_ERROR = 0, 1, 2
 
 log = logging.getLogger(__name__)

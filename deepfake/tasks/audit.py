@@ -7,6 +7,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -29,7 +30,11 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     """Print what is there, and write audit.json, names.csv, protocol.csv and leaks.json to the run folder."""
     data = to_plain(cfg.data)
     corpora = load_corpora(data)
-    folders = [count for corpus in corpora.values() for count in (*corpus.counts, *count_unused(corpus))]
+    folders = [
+        replace(count, name=f"{name}: {count.name}") if len(corpora) > 1 else count
+        for name, corpus in corpora.items()
+        for count in (*corpus.counts, *count_unused(corpus))
+    ]
     console = Console()
     console.print(folder_table(folders))
     protocol = split_corpora(data, corpora)

@@ -12,7 +12,7 @@ from deepfake.config import build
 from deepfake.corpora.corpus import Corpus
 from deepfake.corpora.joint import join
 from deepfake.corpora.leaks import Footprint, Share, audit, leaks, overlap, to_json
-from deepfake.corpora.protocols import Protocol, apply_protocol, describe
+from deepfake.corpora.protocols import AUTO, Protocol, apply_protocol, describe
 from deepfake.errors import UserError
 from deepfake.reports.tables import write_csv
 
@@ -49,7 +49,7 @@ def load_protocol(data: Mapping[str, Any]) -> Protocol:
 
 
 def _parts(data: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """cfg.data of each corpus that takes part, by name."""
+    """cfg.data of each corpus that takes part, by name; what joint data say holds for all their corpora."""
     if "corpora" not in data:
         return {data["name"]: data}
     parts = {name: part for name, part in data["corpora"].items() if part["root"] is not None}
@@ -58,7 +58,16 @@ def _parts(data: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
             "data=joint: name the roots of the corpora that take part, such as data.corpora.ffpp.root=/path; "
             f"there are {', '.join(data['corpora'])}"
         )
-    return parts
+    joint = {name: data[name] for name in ("split_seed", "fold", "num_folds")}
+    return {
+        name: {
+            **part,
+            **joint,
+            "protocol": data["protocol"] if part["protocol"] == AUTO else part["protocol"],
+            "identities": part["identities"] or data["identities"],
+        }
+        for name, part in parts.items()
+    }
 
 
 def announced(data: Mapping[str, Any], run_dir: Path) -> Protocol:

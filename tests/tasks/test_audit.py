@@ -78,3 +78,18 @@ def test_it_needs_neither_torch_nor_a_decoder() -> None:
     code = f"import sys, deepfake.tasks.audit; print([name for name in {heavy} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_what_joint_data_say_holds_for_each_corpus_that_has_no_protocol_of_its_own(
+    composed: Composed, root: Path, tmp_path: Path
+) -> None:
+    args = ("audit", "data=joint", f"data.corpora.ffpp.root={root}", "data.corpora.ffpp.methods=[Deepfakes]")
+    names = {}
+    for overrides in (
+        (),
+        ("data.protocol=strict",),
+        ("data.protocol=strict", "data.corpora.ffpp.protocol=official"),
+    ):
+        audit.main(composed(*args, *overrides), tmp_path)
+        names[overrides] = json.loads((tmp_path / "audit.json").read_text())["protocol"]
+    assert list(names.values()) == ["ffpp_c23/official", "ffpp_c23/strict", "ffpp_c23/official"]
