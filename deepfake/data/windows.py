@@ -108,10 +108,12 @@ def train_windows(
     """One epoch's windows in training order, a pure function of seed and epoch.
 
     tracks: one a video, strata beside them, such as (label, corpus, method). Videos are drawn as
-    balanced_picks says, each window at random among all that the track holds.
+    balanced_picks says, each window at random among all that the track holds; every stratum is spread evenly
+    over the epoch, so that batches are balanced too.
     """
     rng = np.random.default_rng([seed, epoch])
-    picks = rng.permutation(balanced_picks(strata, windows_per_video * len(tracks), rng))
+    picks = balanced_picks(strata, windows_per_video * len(tracks), rng)
+    picks = picks[spread_evenly([strata[pick] for pick in picks], rng)]
     seeds = rng.integers(2**31, size=len(picks)).tolist()
     candidates = [track_windows(track, spec, hop=1) for track in tracks]
     return [
@@ -139,6 +141,17 @@ def balanced_picks(strata: Sequence[Stratum], num: int, rng: np.random.Generator
         return picks
 
     return np.concatenate([*draw(np.arange(len(strata)), num, 0), np.zeros(0, np.int64)]).astype(np.int64)
+
+
+def spread_evenly(strata: Sequence[Stratum], rng: np.random.Generator) -> np.ndarray:
+    """A random order of items, (N,) int64, in which those of each stratum stand at about even distances."""
+    place = np.empty(len(strata))
+    members: dict[Stratum, list[int]] = {}
+    for item, stratum in enumerate(strata):
+        members.setdefault(stratum, []).append(item)
+    for own in members.values():
+        place[own] = (rng.permutation(len(own)) + rng.random(len(own))) / len(own)
+    return np.argsort(place)
 
 
 def as_window(track: TrackFrames, places: Sequence[int], *, seed: int = 0) -> Window:

@@ -10,7 +10,7 @@ class Meso4(nn.Module):
     """Features of single frames: (N, 3, H, W) in [0, 1], H = W = image_size -> (N, 16).
 
     As in the authors' Keras code: each convolution has a BatchNorm of its own, after the ReLU and with
-    eps 1e-3. Together with a linear head behind a dropout of 0.5 it has the published 27,977 parameters.
+    eps 1e-3. Together with a linear head it has the published 27,977 parameters.
     """
 
     num_features = 16

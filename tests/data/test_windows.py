@@ -8,6 +8,7 @@ from deepfake.data.windows import (
     runs,
     scored_tracks,
     spread,
+    spread_evenly,
     track_windows,
     train_windows,
     window_starts,
@@ -86,6 +87,16 @@ def test_picks_hold_corpora_equally_within_a_class_and_methods_within_a_corpus()
     strata = [(0, "a", "real")] * 2 + [(0, "b", "real")] * 6 + [(1, "a", "swap"), *[(1, "a", "mouth")] * 3]
     counts = np.bincount(balanced_picks(strata, 48, np.random.default_rng(0)), minlength=12).tolist()
     assert counts == [6, 6, 2, 2, 2, 2, 2, 2, 12, 4, 4, 4]
+
+
+def test_strata_are_spread_evenly_over_an_epoch_in_random_order() -> None:
+    strata = [("real",)] * 48 + [("swap",)] * 24 + [("mouth",)] * 24
+    order = spread_evenly(strata, np.random.default_rng(0))
+    assert sorted(order.tolist()) == list(range(96))
+    for batch in order.reshape(6, 16):
+        reals = int(np.sum(batch < 48))
+        assert 7 <= reals <= 9
+    assert order.tolist() != spread_evenly(strata, np.random.default_rng(1)).tolist()
 
 
 def test_an_epoch_is_a_function_of_seed_and_epoch_and_differs_from_the_next() -> None:
