@@ -14,6 +14,7 @@ from pathlib import Path
 
 from deepfake.corpora.corpus import Corpus
 from deepfake.corpora.names import CELEBDF_FAKE, CELEBDF_REAL, identities_of
+from deepfake.corpora.texts import read_lines
 from deepfake.corpora.tree import Listing, count, few, list_folder, resolve, warn_of_unknown, wrong_root
 from deepfake.errors import UserError
 from deepfake.records import FAKE, REAL, Video
@@ -125,15 +126,13 @@ def _read_list(root: Path) -> set[str]:
         return set()
     folders = {name.casefold(): name for name in GRAMMARS}
     listed: set[str] = set()
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        if not line.strip():
-            continue
-        label, _, entry = line.strip().partition(" ")
+    for number, line in read_lines(path):
+        label, _, entry = line.partition(" ")
         folder, _, file = entry.strip().replace("/videos/", "/").partition("/")
         name, stem = folders.get(folder.casefold()), file.rpartition(".")[0]
         if name is None or label not in ("0", "1") or not GRAMMARS[name].fullmatch(stem):
             raise UserError(
-                f"{path}, line {number}: {line.strip()!r} is not like '1 Celeb-real/id1_0007.mp4'; take the "
+                f"{path}, line {number}: {line!r} is not like '1 Celeb-real/id1_0007.mp4'; take the "
                 "list that comes with the videos"
             )
         if int(label) != (name != FAKE_FOLDER):

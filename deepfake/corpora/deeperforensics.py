@@ -15,6 +15,7 @@ from deepfake.corpora.corpus import Corpus
 from deepfake.corpora.ffpp import ffpp_corpus
 from deepfake.corpora.ffpp_lists import LISTS_ADVICE, official_splits, youtube_ids
 from deepfake.corpora.names import DEEPERFORENSICS_FAKE, identities_of
+from deepfake.corpora.texts import read_lines
 from deepfake.corpora.tree import Listing, count, few, list_folder, resolve, warn_of_unknown, wrong_root
 from deepfake.errors import UserError
 from deepfake.records import FAKE, SPLITS, Video
@@ -49,8 +50,10 @@ def deeperforensics_corpus(
     UserError if nothing is found, ffpp_root is missing or a variant is unknown.
     """
     root = Path(root)
-    if unknown := sorted(set(variants) - set(VARIANTS)):
-        raise UserError(f"data.variants: unknown {', '.join(unknown)}; known are {', '.join(VARIANTS)}")
+    variants = [variants] if isinstance(variants, str) else list(variants)
+    if not variants or (unknown := sorted(set(variants) - set(VARIANTS))):
+        wrong = f"unknown {', '.join(unknown)}" if variants else "none named"
+        raise UserError(f"data.variants: {wrong}; known are {', '.join(VARIANTS)}")
     listings = {
         variant: list_folder(root, variant, [f"manipulated_videos/{variant}"], DEEPERFORENSICS_FAKE)
         for variant in VARIANTS
@@ -143,11 +146,11 @@ def _official_splits(root: Path) -> dict[str, str]:
         return {}
     split_of: dict[str, str] = {}
     for name, file in files.items():
-        for number, line in enumerate(file.read_text().splitlines(), 1):
-            stem = line.strip().rpartition("/")[2].partition(".")[0]
-            if stem and not DEEPERFORENSICS_FAKE.fullmatch(stem):
-                raise UserError(f"{file}, line {number}: {line.strip()!r} is not like 000_M101.mp4")
-            for key in (stem, stem[:3]) if stem else ():
+        for number, line in read_lines(file):
+            stem = line.rpartition("/")[2].partition(".")[0]
+            if not DEEPERFORENSICS_FAKE.fullmatch(stem):
+                raise UserError(f"{file}, line {number}: {line!r} is not like 000_M101.mp4")
+            for key in (stem, stem[:3]):
                 if split_of.setdefault(key, name) != name:
                     raise UserError(f"{file}, line {number}: {key} is in {split_of[key]}.txt too")
     return split_of

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import logging
 import os
 from collections.abc import Iterator
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deepfake.corpora.corpus import Corpus
+from deepfake.corpora.texts import read_csv, read_json
 from deepfake.corpora.tree import FolderCount, few, resolve, wrong_root
 from deepfake.errors import UserError
 from deepfake.records import FAKE, REAL, Video
@@ -86,14 +85,13 @@ def _metadata(folder: Path) -> Known:
     """What metadata.json or labels.csv in a folder say; raises UserError naming file and entry."""
     as_json, as_csv = folder / "metadata.json", folder / "labels.csv"
     if as_json.is_file():
-        entries = _read_json(as_json)
+        entries = _entries(as_json)
         return {
             name: (_label(as_json, name, about.get("label", about.get("is_fake"))), about.get("original"))
             for name, about in entries.items()
         }
     if as_csv.is_file():
-        with as_csv.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(read_csv(as_csv))
         if rows and not {"filename", "label"} <= set(rows[0]):
             raise UserError(f"{as_csv}: needs a header with the columns filename and label")
         return {row["filename"]: (_label(as_csv, row["filename"], row["label"]), None) for row in rows}
@@ -102,11 +100,8 @@ def _metadata(folder: Path) -> Known:
     )
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        entries = json.loads(file.read_text())
-    except ValueError as err:
-        raise UserError(f"{file}: not readable as JSON ({err}); download it again") from err
+def _entries(file: Path) -> dict[str, Any]:
+    entries = read_json(file)
     if not isinstance(entries, dict) or not all(isinstance(about, dict) for about in entries.values()):
         raise UserError(f'{file}: not like {{"aaqaifqrwn.mp4": {{"label": "FAKE", …}}, …}}')
     return entries
@@ -159,7 +154,7 @@ def _preview(root: Path) -> Corpus:
     """The preview: people are known by number, and dataset.json says who trains and who tests."""
     file = root / "dataset.json"
     videos, official, missing = [], {}, []
-    for name, about in sorted(_read_json(file).items()):
+    for name, about in sorted(_entries(file).items()):
         path = root / name
         if not path.is_file():
             missing.append(name)

@@ -53,6 +53,7 @@ def ffpp_corpus(
     root = Path(root)
     if compression not in COMPRESSIONS:
         raise UserError(f"data.compression={compression}: must be one of {', '.join(COMPRESSIONS)}")
+    methods = [methods] if isinstance(methods, str) else list(methods)
     if unknown := sorted(set(methods) - set(METHODS)):
         raise UserError(f"data.methods: unknown {', '.join(unknown)}; known are {', '.join(METHODS)}")
     sources = [*_real_sources(methods), *methods]

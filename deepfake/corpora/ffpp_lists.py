@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import re
 from pathlib import Path
-from typing import Any
 
+from deepfake.corpora.texts import read_json
 from deepfake.errors import UserError
 from deepfake.records import SPLITS
 
+NUMBER = re.compile(r"\d{3}")
 LISTS_ADVICE = (
     "train.json, val.json and test.json (from dataset/splits of the FaceForensics repository) are not all in "
     "{root} or {root}/splits: put them there, or name their folder with data.split_dir"
@@ -35,9 +36,17 @@ def youtube_ids(root: Path, split_dir: str | Path | None) -> dict[str, str]:
     for place in _places(root, split_dir):
         for file in (place / "conversion_dict.json", place.parent / "conversion_dict.json"):
             if file.is_file():
-                entries = _read_json(file).items()
-                return {f"ffpp:{number}": f"youtube:{text.split()[0]}" for number, text in entries}
+                return _youtube_ids(file)
     return {}
+
+
+def _youtube_ids(file: Path) -> dict[str, str]:
+    entries = read_json(file)
+    if not isinstance(entries, dict) or not all(
+        isinstance(text, str) and text.split() for text in entries.values()
+    ):
+        raise UserError(f'{file}: not like {{"000": "<YouTube id> <clip>", …}}')
+    return {f"ffpp:{number}": f"youtube:{text.split()[0]}" for number, text in entries.items()}
 
 
 def _lists(root: Path, split_dir: str | Path | None) -> dict[str, list[tuple[str, str]]]:
@@ -56,15 +65,11 @@ def _places(root: Path, split_dir: str | Path | None) -> list[Path]:
 
 
 def _pairs(file: Path) -> list[tuple[str, str]]:
-    entries = _read_json(file)
+    entries = read_json(file)
     try:
-        return [(str(a), str(b)) for a, b in entries]
-    except (TypeError, ValueError) as err:
-        raise UserError(f'{file}: not a list of pairs like [["071", "054"], …]') from err
-
-
-def _read_json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text())
-    except ValueError as err:
-        raise UserError(f"{file}: not readable as JSON ({err}); download it again or take it away") from err
+        pairs = [(str(a), str(b)) for a, b in entries]
+    except (TypeError, ValueError):
+        pairs = []
+    if not pairs or not all(NUMBER.fullmatch(number) for pair in pairs for number in pair):
+        raise UserError(f'{file}: not a list of pairs like [["071", "054"], …]')
+    return pairs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import logging
 from collections import Counter
@@ -15,6 +14,7 @@ from deepfake.corpora.corpus import Corpus
 from deepfake.corpora.disjoint import largest_disjoint
 from deepfake.corpora.leaks import Footprint
 from deepfake.corpora.splits import SHARES, describe_split, has_shares, links_of, split_by_group
+from deepfake.corpora.texts import read_csv
 from deepfake.corpora.tree import few
 from deepfake.errors import UserError
 from deepfake.records import FAKE, REAL, Video
@@ -88,16 +88,15 @@ def read_identities(path: Path) -> dict[str, str]:
     """
     if not path.is_file():
         raise UserError(f"data.identities={path}: no such file")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        if not {"id", "person"} <= set(rows.fieldnames or ()):
-            raise UserError(f"data.identities={path}: needs a header with the columns id and person")
-        persons: dict[str, str] = {}
-        for row in rows:
-            if not row["id"] or not row["person"]:
-                raise UserError(f"data.identities={path}, line {rows.line_num}: id or person is empty")
-            if persons.setdefault(row["id"], row["person"]) != row["person"]:
-                raise UserError(f"data.identities={path}, line {rows.line_num}: {row['id']} is two persons")
+    rows = read_csv(path)
+    if not {"id", "person"} <= set(rows.fieldnames or ()):
+        raise UserError(f"data.identities={path}: needs a header with the columns id and person")
+    persons: dict[str, str] = {}
+    for row in rows:
+        if not row["id"] or not row["person"]:
+            raise UserError(f"data.identities={path}, line {rows.line_num}: id or person is empty")
+        if persons.setdefault(row["id"], row["person"]) != row["person"]:
+            raise UserError(f"data.identities={path}, line {rows.line_num}: {row['id']} is two persons")
     return persons
 
 
@@ -185,7 +184,8 @@ def _classes(videos: Sequence[Video], split_of: Mapping[str, str]) -> tuple[int,
 
 
 def _kfold(corpus: Corpus, seed: int, fold: int, num_folds: int) -> Protocol:
-    if num_folds < 3 or not 0 <= fold < num_folds:
+    whole = isinstance(fold, int) and isinstance(num_folds, int)
+    if not whole or num_folds < 3 or not 0 <= fold < num_folds:
         raise UserError(
             f"data.fold={fold}, data.num_folds={num_folds}: a fold is one of 0 to num_folds - 1, and there "
             "are at least 3, since one tests and one validates"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections import Counter
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from deepfake.corpora.corpus import Corpus
 from deepfake.corpora.names import identities_of
+from deepfake.corpora.texts import read_csv
 from deepfake.corpora.tree import FolderCount, few
 from deepfake.errors import UserError
 from deepfake.records import FAKE, REAL, SPLITS, Video
@@ -56,26 +56,21 @@ def table_corpus(root: str | Path) -> Corpus:
 
 def _read(table: Path) -> dict[int, dict[str, str]]:
     """Rows by line number, with an empty text for every column that is not there."""
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        names = {name: (name or "").strip().lower() for name in reader.fieldnames or ()}
-        if not {"path", "label"} <= set(names.values()):
-            raise UserError(f"{table}: its first line must name {LAYOUT}; it is {','.join(names)}")
-        blank = dict.fromkeys(("path", "label", "method", "identity", "split"), "")
-        rows: dict[int, dict[str, str]] = {}
-        line_of: dict[str, int] = {}
-        for values in reader:
-            row = blank | {names[name]: (values[name] or "").strip() for name in names}
-            line = reader.line_num
-            if row["label"].lower() not in LABELS:
-                raise UserError(
-                    f"{table}, line {line}: label {row['label']!r} is none of {', '.join(LABELS)}"
-                )
-            if line_of.setdefault(row["path"], line) != line:
-                raise UserError(
-                    f"{table}, line {line}: {row['path']} stands in line {line_of[row['path']]} too"
-                )
-            rows[line] = row
+    reader = read_csv(table)
+    names = {name: (name or "").strip().lower() for name in reader.fieldnames or ()}
+    if not {"path", "label"} <= set(names.values()):
+        raise UserError(f"{table}: its first line must name {LAYOUT}; it is {','.join(names)}")
+    blank = dict.fromkeys(("path", "label", "method", "identity", "split"), "")
+    rows: dict[int, dict[str, str]] = {}
+    line_of: dict[str, int] = {}
+    for values in reader:
+        row = blank | {names[name]: (values[name] or "").strip() for name in names}
+        line = reader.line_num
+        if row["label"].lower() not in LABELS:
+            raise UserError(f"{table}, line {line}: label {row['label']!r} is none of {', '.join(LABELS)}")
+        if line_of.setdefault(row["path"], line) != line:
+            raise UserError(f"{table}, line {line}: {row['path']} stands in line {line_of[row['path']]} too")
+        rows[line] = row
     if not rows:
         raise UserError(f"{table}: it has no rows; expected are {LAYOUT}")
     return rows

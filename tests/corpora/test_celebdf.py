@@ -82,6 +82,15 @@ def test_leftovers_and_strange_names_are_named_and_left_out(
     assert unknown["Celeb-synthesis"] == ("id0_id1_0000.noaudio.mp4", "tmpx8a3")
 
 
+def test_a_list_saved_by_windows_is_the_same_list(tmp_path: Path, touch: Touch) -> None:
+    first = celebdf_corpus(small(tmp_path, touch)).splits
+    (tmp_path / LIST).write_bytes(b"\xef\xbb\xbf" + TESTING.replace("\n", "\r\n").encode())
+    assert celebdf_corpus(tmp_path).splits == first
+    (tmp_path / LIST).write_bytes(b"1 Celeb-real/\xff.mp4")
+    with pytest.raises(UserError, match=r"List_of_testing_videos\.txt: not a text file in UTF-8"):
+        celebdf_corpus(tmp_path)
+
+
 def test_a_missing_or_empty_folder_is_named_and_the_rest_is_read(
     tmp_path: Path, touch: Touch, caplog: pytest.LogCaptureFixture
 ) -> None:

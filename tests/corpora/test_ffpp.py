@@ -170,6 +170,22 @@ def test_a_split_list_that_is_no_json_is_named(tmp_path: Path) -> None:
         listed(root)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("train.json", "[[1, 2]]", r"train\.json: not a list of pairs"),
+        ("train.json", "[]", r"train\.json: not a list of pairs"),
+        ("conversion_dict.json", '{"000": null}', r"conversion_dict\.json: not like"),
+    ],
+)
+def test_a_list_of_something_else_is_named(tmp_path: Path, name: str, text: str, message: str) -> None:
+    root = small(tmp_path)
+    write_lists(root, train=[["000", "001"]], val=[["002", "003"]], test=[["004", "005"]])
+    (root / name).write_text(text)
+    with pytest.raises(UserError, match=message):
+        ffpp_corpus(root)
+
+
 def test_wrong_values_and_an_empty_root_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data\.compression=c24"):
         listed(tmp_path, compression="c24")

@@ -96,8 +96,11 @@ def test_folds_test_everything_once_and_validate_on_the_next() -> None:
     assert sum(map(len, tested)) == len(corpus.videos)
     assert validated == [*tested[1:], tested[0]]
     assert apply_protocol(corpus, "kfold", num_folds=4, seed=1).hash != folds[0].hash
-    with pytest.raises(UserError, match=r"data\.fold=4, data\.num_folds=4"):
-        apply_protocol(corpus, "kfold", num_folds=4, fold=4)
+    for fold, num_folds in ((4, 4), (-1, 4), (0, 2), ("x", 4), (0, 3.5)):
+        with pytest.raises(
+            UserError, match=rf"data\.fold={fold}, data\.num_folds={num_folds}: a fold is one of"
+        ):
+            apply_protocol(corpus, "kfold", num_folds=num_folds, fold=fold)  # type: ignore[arg-type]
 
 
 def test_the_hash_is_of_the_table_and_changes_with_any_split() -> None:
