@@ -46,12 +46,12 @@ def dfdc_corpus(root: str | Path) -> Corpus:
     ]
     if not videos:
         raise wrong_root(root, "no DFDC video found", LAYOUT, group="dfdc")
-    reals = {video.clip: video.key for video in videos if video.label == REAL}
+    reals = {video.clip: video.key for video in videos if video.clip and video.label == REAL}
     tested = any(video.split == "test" for video in videos)
     return Corpus(
         name="dfdc",
         videos=tuple(
-            replace(video, split=None, partner=reals.get(video.clip) if video.label else None)
+            replace(video, split=None, partner=reals.get(video.clip) if video.label and video.clip else None)
             for video in videos
         ),
         splits={"official": {video.key: str(video.split) for video in videos}} if tested else {},
@@ -73,7 +73,13 @@ def _parts(root: Path) -> list[Path]:
         if root.is_dir()
         else []
     )
-    return [inner if (inner := part / part.name).is_dir() else part for part in parts]
+    return [_inner(part) for part in parts]
+
+
+def _inner(part: Path) -> Path:
+    """The same part one level deeper, if it is there: dfdc_train_part_00.zip holds dfdc_train_part_0."""
+    below = sorted(path for path in part.glob("dfdc_train_part_*") if path.is_dir())
+    return next((path for path in below if _number(path)[0] == _number(part)[0]), part)
 
 
 def _number(path: Path) -> tuple[int, str]:
@@ -82,22 +88,26 @@ def _number(path: Path) -> tuple[int, str]:
 
 
 def _metadata(folder: Path) -> Known:
-    """What metadata.json or labels.csv in a folder say; raises UserError naming file and entry."""
+    """What metadata.json and labels.csv in a folder say, the former first; nothing of an empty folder.
+
+    Raises UserError naming file and entry.
+    """
     as_json, as_csv = folder / "metadata.json", folder / "labels.csv"
-    if as_json.is_file():
-        entries = _entries(as_json)
-        return {
-            name: (_label(as_json, name, about.get("label", about.get("is_fake"))), about.get("original"))
-            for name, about in entries.items()
-        }
+    known: Known = {}
     if as_csv.is_file():
         rows = list(read_csv(as_csv))
         if rows and not {"filename", "label"} <= set(rows[0]):
             raise UserError(f"{as_csv}: needs a header with the columns filename and label")
-        return {row["filename"]: (_label(as_csv, row["filename"], row["label"]), None) for row in rows}
-    raise UserError(
-        f"{folder}: it has neither metadata.json nor labels.csv, so nothing says what is fake in it"
-    )
+        known = {row["filename"]: (_label(as_csv, row["filename"], row["label"]), None) for row in rows}
+    if as_json.is_file():
+        for name, about in _entries(as_json).items():
+            label = _label(as_json, name, about.get("label", about.get("is_fake")))
+            known[name] = label, _original(as_json, name, about.get("original"))
+    elif not as_csv.is_file() and _files(folder):
+        raise UserError(
+            f"{folder}: it has neither metadata.json nor labels.csv, so nothing says what is fake in it"
+        )
+    return known
 
 
 def _entries(file: Path) -> dict[str, Any]:
@@ -114,6 +124,19 @@ def _label(file: Path, name: str, value: object) -> int:
     return LABELS[text]
 
 
+def _original(file: Path, name: str, value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise UserError(f"{file}: {name} has the original {value!r}, which is no file name")
+    return value or None
+
+
+def _files(folder: Path) -> set[str]:
+    """Names of what is in a folder besides its metadata."""
+    return {
+        name for name in os.listdir(folder) if name[0] != "." and name not in ("metadata.json", "labels.csv")
+    }
+
+
 def _present(folder: Path, known: Known) -> Iterator[tuple[str, int, str | None]]:
     """Name, label and original's name of the files that are there."""
     there = set(os.listdir(folder))
@@ -127,15 +150,14 @@ def _video(root: Path, path: Path, split: str, label: int, original: str | None)
         corpus="dfdc",
         label=label,
         method="dfdc" if label == FAKE else "real",
-        clip=f"dfdc:{Path(original or path).stem}",
+        # validation and test do not tell what a fake was made from
+        clip=f"dfdc:{Path(original or path).stem}" if split == "train" else None,
         split=split,
     )
 
 
 def _count(root: Path, folder: Path, known: Known) -> FolderCount:
-    there = {
-        name for name in os.listdir(folder) if name[0] != "." and name not in ("metadata.json", "labels.csv")
-    }
+    there = _files(folder)
     missing, unknown = sorted(set(known) - there), sorted(there - set(known))
     name = folder.relative_to(root).as_posix()
     if missing:
@@ -154,11 +176,14 @@ def _preview(root: Path) -> Corpus:
     """The preview: people are known by number, and dataset.json says who trains and who tests."""
     file = root / "dataset.json"
     videos, official, missing = [], {}, []
-    for name, about in sorted(_entries(file).items()):
+    entries = _entries(file)
+    for name, about in sorted(entries.items()):
         path = root / name
         if not path.is_file():
             missing.append(name)
             continue
+        if len(Path(name).parts) < 3 or Path(name).parts[0] not in PREVIEW:
+            raise UserError(f"{file}: {name} is not below an actor's folder of {', '.join(PREVIEW)}")
         split, label = str(about.get("set")), _label(file, name, about.get("label"))
         if split not in ("train", "test"):
             raise UserError(f"{file}: {name} has the set {split!r}, which is none of train, test")
@@ -181,6 +206,11 @@ def _preview(root: Path) -> Corpus:
         raise UserError(f"{file}: none of its {len(missing)} videos is below {root}")
     if missing:
         log.warning("DFDC preview: %d videos of dataset.json are not on disk: %s", len(missing), few(missing))
+    unknown = [name for folder in PREVIEW for name in _videos_below(root, folder) if name not in entries]
+    if unknown:
+        log.warning(
+            "DFDC preview: %d videos ignored, dataset.json does not name them: %s", len(unknown), few(unknown)
+        )
     return Corpus(
         name="dfdc_preview",
         videos=tuple(videos),
@@ -191,7 +221,14 @@ def _preview(root: Path) -> Corpus:
                 sum(video.key.startswith(f"{folder}/") for video in videos),
                 expected,
                 tuple(name for name in missing if name.startswith(f"{folder}/")),
+                tuple(name for name in unknown if name.startswith(f"{folder}/")),
             )
             for folder, expected in PREVIEW.items()
         ),
     )
+
+
+def _videos_below(root: Path, folder: str) -> list[str]:
+    """Paths relative to root of the videos at any depth of a folder."""
+    found = (path.relative_to(root) for path in sorted((root / folder).rglob("*.mp4")))
+    return [path.as_posix() for path in found if path.name[0] != "."]

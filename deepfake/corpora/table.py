@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,6 +33,7 @@ def table_corpus(root: str | Path) -> Corpus:
     if not table.is_file():
         raise UserError(f"data.root={table}: no such file; expected is a CSV with {LAYOUT}")
     rows = _read(table)
+    splits = _splits(table, rows)
     lacking = [row["path"] for row in rows.values() if not (table.parent / row["path"]).is_file()]
     if lacking:
         log.warning("%s: %d of %d files are not there: %s", table, len(lacking), len(rows), few(lacking))
@@ -41,15 +43,10 @@ def table_corpus(root: str | Path) -> Corpus:
             f"{table}: none of its {len(rows)} files is there; paths are relative to {table.parent}"
         )
     keys = _keys(table, present)
-    splits = {keys[line]: _split(table, line, row) for line, row in present.items() if row["split"]}
-    if splits and len(splits) < len(present):
-        raise UserError(
-            f"{table}: {len(splits)} of {len(present)} rows have a split; give one to all or to none"
-        )
     return Corpus(
         name=table.stem,
         videos=tuple(_video(table, line, row, keys[line]) for line, row in present.items()),
-        splits={"official": splits} if splits else {},
+        splits={"official": {keys[line]: splits[line] for line in present}} if splits else {},
         counts=(FolderCount(table.name, len(present), len(rows), tuple(sorted(lacking))),),
     )
 
@@ -66,22 +63,29 @@ def _read(table: Path) -> dict[int, dict[str, str]]:
     for values in reader:
         row = blank | {names[name]: (values[name] or "").strip() for name in names}
         line = reader.line_num
+        if not row["path"]:
+            raise UserError(f"{table}, line {line}: it has no path")
         if row["label"].lower() not in LABELS:
             raise UserError(f"{table}, line {line}: label {row['label']!r} is none of {', '.join(LABELS)}")
-        if line_of.setdefault(row["path"], line) != line:
-            raise UserError(f"{table}, line {line}: {row['path']} stands in line {line_of[row['path']]} too")
+        if (first := line_of.setdefault(_absolute(table, row), line)) != line:
+            raise UserError(f"{table}, line {line}: {row['path']} stands in line {first} too")
         rows[line] = row
     if not rows:
         raise UserError(f"{table}: it has no rows; expected are {LAYOUT}")
     return rows
 
 
+def _absolute(table: Path, row: Mapping[str, str]) -> str:
+    """The row's path without "." and ".."; links stay, as their own names are the videos' keys."""
+    return os.path.abspath(table.parent / row["path"])
+
+
 def _keys(table: Path, rows: Mapping[int, Mapping[str, str]]) -> dict[int, str]:
     """Key by line: the path below the table's folder without suffix, with it where two would be alike."""
-    folder = table.parent.resolve()
+    folder = Path(os.path.abspath(table.parent))
     paths = {}
     for line, row in rows.items():
-        path = (folder / row["path"]).resolve()
+        path = Path(_absolute(table, row))
         inside = path.is_relative_to(folder)
         paths[line] = path.relative_to(folder if inside else path.anchor)
     plain = {line: path.with_suffix("").as_posix() for line, path in paths.items()}
@@ -89,11 +93,22 @@ def _keys(table: Path, rows: Mapping[int, Mapping[str, str]]) -> dict[int, str]:
     return {line: paths[line].as_posix() if key in twice else key for line, key in plain.items()}
 
 
-def _split(table: Path, line: int, row: Mapping[str, str]) -> str:
-    name = ALIASES.get(row["split"].lower(), row["split"].lower())
-    if name not in SPLITS:
-        raise UserError(f"{table}, line {line}: split {row['split']!r} is none of {', '.join(SPLITS)}")
-    return name
+def _splits(table: Path, rows: Mapping[int, Mapping[str, str]]) -> dict[int, str]:
+    """Split by line, of all rows or of none, whether their files are there or not."""
+    splits = {}
+    for line, row in rows.items():
+        name = ALIASES.get(row["split"].lower(), row["split"].lower())
+        if name and name not in SPLITS:
+            raise UserError(f"{table}, line {line}: split {row['split']!r} is none of {', '.join(SPLITS)}")
+        if name:
+            splits[line] = name
+    if splits and len(splits) < len(rows):
+        first = next(line for line in rows if line not in splits)
+        raise UserError(
+            f"{table}, line {first}: it has no split, but {len(splits)} of {len(rows)} rows have a split; "
+            "give one to all or to none"
+        )
+    return splits
 
 
 def _video(table: Path, line: int, row: Mapping[str, str], key: str) -> Video:

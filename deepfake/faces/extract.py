@@ -47,7 +47,8 @@ def extract_faces(path: Path, settings: FaceSettings, detector: Detector) -> Vid
                 {"track": track, "clip": clip} | row
                 for row in tracklet_rows(frames, detections, tracklet, settings)
             ]
-    return VideoFaces(to_table(rank_tracks(rows)), info, settings, tuple(sampled))
+    size = path.stat().st_size
+    return VideoFaces(to_table(rank_tracks(rows)), info, settings, tuple(sampled), source_bytes=size)
 
 
 def sample(path: Path, settings: FaceSettings) -> tuple[VideoInfo, Iterator[Frames]]:

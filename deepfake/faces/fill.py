@@ -89,7 +89,14 @@ def fill_store(
     main track, see choose. Raises UserError if that is unknown or the store was made with other settings.
     """
     check_rule(main_face)
-    missing = [v for v in videos if overwrite or not store.has(v.key)]
+    missing = [v for v in videos if overwrite or not store.has(v.key, v.path)]
+    if not overwrite and (changed := sum(store.path_of(v.key).exists() for v in missing)):
+        log.warning(
+            "%d videos in %s were other files when they were extracted, and are extracted again; give every "
+            "data.root a data.store of its own",
+            changed,
+            store.root,
+        )
     if found := len(videos) - len(missing):
         log.info("reusing the faces of %d videos in %s", found, store.root)
     new = {video.key for video in missing}

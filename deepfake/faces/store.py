@@ -80,13 +80,18 @@ class FaceStore:
             return self.parts[part] / "faces" / f"{rest}.arrow"
         return self.root / "faces" / f"{key}.arrow"
 
-    def has(self, key: str) -> bool:
-        """Whether a video's faces are here, whole; raises UserError if they were made with other settings."""
+    def has(self, key: str, source: Path) -> bool:
+        """Whether the faces of this video file are here, whole.
+
+        Those of another file under the same key, told by its size, are not. Raises UserError if they were
+        made with other settings.
+        """
         path = self.path_of(key)
         if not path.exists():
             return False
         try:
-            made_with = read_about(path)["settings"]
+            about = read_about(path)
+            made_with = about["settings"]
         except (pa.ArrowInvalid, ValueError, KeyError) as err:
             raise UserError(f"{path}: not a file of a face store ({err}); delete it and run again") from err
         if differences := FaceSettings.from_dict(made_with).differences(self.settings):
@@ -94,7 +99,8 @@ class FaceStore:
                 f"the face store {self.root} was made with other settings (stored != wanted): {differences}. "
                 "Name another data.store, or replace this one with faces.overwrite=true"
             )
-        return True
+        size = about.get("source_bytes")
+        return size is None or size == source.stat().st_size
 
     def write(self, key: str, faces: VideoFaces) -> None:
         """Keep a video's faces; the file appears only when it is whole."""

@@ -39,7 +39,8 @@ class VideoFaces:
 
     table: rows of SCHEMA, ordered by track, clip, step. sampled: index in the video of each sampled frame,
     with or without a face. mask_shares: for each track, how much of the manipulated region it holds (see
-    choose.mask_shares); None if no mask was looked at, empty if it said nothing.
+    choose.mask_shares); None if no mask was looked at, empty if it said nothing. source_bytes: size of the
+    video file, by which a changed one is noticed; None in files of older versions.
     """
 
     table: pa.Table
@@ -47,6 +48,7 @@ class VideoFaces:
     settings: FaceSettings
     sampled: tuple[int, ...]
     mask_shares: tuple[float, ...] | None = None
+    source_bytes: int | None = None
 
     @cached_property
     def track_rows(self) -> list[np.ndarray]:
@@ -80,6 +82,7 @@ class VideoFaces:
             "settings": self.settings.to_dict(),
             "sampled": list(self.sampled),
             "mask_shares": self.mask_shares,
+            "source_bytes": self.source_bytes,
             "versions": {name: version(name) for name in LIBRARIES},
         }
         return put_metadata(self.table, about)
@@ -95,6 +98,7 @@ class VideoFaces:
             FaceSettings.from_dict(about["settings"]),
             tuple(about["sampled"]),
             None if shares is None else tuple(shares),
+            about.get("source_bytes"),
         )
 
 

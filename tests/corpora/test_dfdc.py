@@ -69,6 +69,36 @@ def test_the_official_split_is_by_folder_with_labels_of_either_form(tmp_path: Pa
     assert {v.split for v in protocol.videos if v.key.startswith("dfdc_")} == {"train"}
 
 
+def test_a_part_below_the_padded_name_of_its_archive_is_found(tmp_path: Path, touch: Touch) -> None:
+    part(tmp_path, touch, "dfdc_train_part_00/dfdc_train_part_0", ["aaa"], {})
+    part(tmp_path, touch, "dfdc_train_part_01", ["bbb"], {})
+    keys = [v.key for v in dfdc_corpus(tmp_path).videos]
+    assert keys == ["dfdc_train_part_00/dfdc_train_part_0/aaa", "dfdc_train_part_01/bbb"]
+
+
+def test_an_empty_test_folder_is_no_official_split(tmp_path: Path, touch: Touch) -> None:
+    root = small(tmp_path, touch)
+    (root / "test").mkdir()
+    corpus = dfdc_corpus(root)
+    assert corpus.splits == {}
+    assert corpus.unavailable == {
+        "official": f"the test videos with their labels.csv are not in {root / 'test'}"
+    }
+
+
+def test_a_test_video_has_no_known_original_and_either_file_may_label_it(
+    tmp_path: Path, touch: Touch
+) -> None:
+    root = touch(small(tmp_path, touch), ["test/aaa.mp4", "test/zzz.mp4"])
+    (root / "test" / "labels.csv").write_text("filename,label\naaa.mp4,1\nzzz.mp4,0\n")
+    (root / "test" / "metadata.json").write_text(json.dumps({"aaa.mp4": {"is_fake": 1}}))
+    videos = [v for v in dfdc_corpus(root).videos if v.key.startswith("test/")]
+    assert [(v.key, v.label, v.clip, v.partner) for v in videos] == [
+        ("test/aaa", 1, None, None),
+        ("test/zzz", 0, None, None),
+    ]
+
+
 def test_missing_and_unknown_files_are_counted_and_named(
     tmp_path: Path, touch: Touch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -86,6 +116,7 @@ def test_missing_and_unknown_files_are_counted_and_named(
     [
         ("<html>", r"metadata\.json: not readable as JSON"),
         ('["a.mp4"]', r"metadata\.json: not like"),
+        ('{"a.mp4": {"label": "FAKE", "original": 5}}', r"a\.mp4 has the original 5, which is no file name"),
         ('{"a.mp4": {"label": "DOUBT"}}', r"a\.mp4 has the label 'DOUBT', which is none of REAL, FAKE, 0, 1"),
     ],
 )
@@ -132,3 +163,40 @@ def test_the_preview_knows_its_people_and_its_split(tmp_path: Path, touch: Touch
         ("method_A", 1, 3975, 0),
         ("method_B", 1, 144, 1),
     ]
+
+
+def test_preview_files_that_dataset_json_does_not_name_are_counted(
+    tmp_path: Path, touch: Touch, caplog: pytest.LogCaptureFixture
+) -> None:
+    touch(tmp_path, ["original_videos/11/a.mp4", "original_videos/11/b.mp4"])
+    (tmp_path / "dataset.json").write_text(
+        json.dumps({"original_videos/11/a.mp4": {"label": "real", "set": "train"}})
+    )
+    corpus = dfdc_corpus(tmp_path)
+    assert [c.unknown for c in corpus.counts] == [("original_videos/11/b.mp4",), (), ()]
+    assert "1 videos ignored, dataset.json does not name them: original_videos/11/b.mp4" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "about", "message"),
+    [
+        (
+            "a.mp4",
+            {"label": "real", "set": "train"},
+            r"a\.mp4 is not below an actor's folder of original_vid",
+        ),
+        (
+            "method_A/1/a.mp4",
+            {"label": "fake", "set": "val"},
+            "has the set 'val', which is none of train, test",
+        ),
+        ("method_A/1/a.mp4", {"set": "test"}, r"method_A/1/a\.mp4 has the label None, which is none of REAL"),
+    ],
+)
+def test_a_bad_preview_entry_is_named(
+    tmp_path: Path, touch: Touch, name: str, about: dict[str, str], message: str
+) -> None:
+    touch(tmp_path, [name])
+    (tmp_path / "dataset.json").write_text(json.dumps({name: about}))
+    with pytest.raises(UserError, match=message):
+        dfdc_corpus(tmp_path)

@@ -69,13 +69,28 @@ def test_files_that_are_not_there_are_counted_and_left_out(
         ("path,label\na.mp4,2\n", "line 2: label '2' is none of real, 0, fake, 1"),
         ("path,label\na.mp4,0\na.mp4,1\n", r"line 3: a\.mp4 stands in line 2 too"),
         ("path,label,split\na.mp4,0,dev\n", "line 2: split 'dev' is none of train, val, test"),
-        ("path,label,split\na.mp4,0,train\ndeep/b.mp4,1,\n", "1 of 2 rows have a split"),
+        ("path,label,split\na.mp4,0,train\ndeep/b.mp4,1,\n", "line 3: .* 1 of 2 rows have a split"),
+        ("path,label,split\na.mp4,0,train\ngone.mp4,1,dev\n", "line 3: split 'dev' is none of"),
+        ("path,label,split\na.mp4,0,train\ngone.mp4,1,\n", "line 3: .* 1 of 2 rows have a split"),
+        ("path,label\na.mp4,0\n./deep/../a.mp4,1\n", r"line 3: \./deep/\.\./a\.mp4 stands in line 2 too"),
+        ("path,label\na.mp4,0\n,1\n", "line 3: it has no path"),
         ("path,label\nx.mp4,0\n", "none of its 1 files is there; paths are relative to "),
     ],
 )
 def test_a_bad_table_is_named_with_its_line(tmp_path: Path, touch: Touch, text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         table_corpus(table(tmp_path, touch, text))
+
+
+def test_a_link_is_named_by_its_own_place_and_a_file_elsewhere_by_its_whole_path(
+    tmp_path: Path, touch: Touch
+) -> None:
+    far = touch(tmp_path, ["far/c.mp4"]) / "far" / "c.mp4"
+    path = table(tmp_path / "here", touch, f"path,label\none.mp4,0\ntwo.mp4,1\n{far},1\n")
+    for name in ("one.mp4", "two.mp4"):
+        (path.parent / name).symlink_to(far)
+    keys = {v.key for v in table_corpus(path).videos}
+    assert keys == {"one", "two", far.with_suffix("").as_posix().lstrip("/")}
 
 
 def test_a_folder_for_a_table_is_an_error(tmp_path: Path) -> None:
