@@ -69,7 +69,6 @@ class FaceDataModule(pl.LightningDataModule):
         self.overwrite = overwrite
         self.main_face = main_face
         self.test_split = "test"
-        self.protocol: Protocol | None = None  # in the process that prepares the data
         self.prepared: tuple[list[dict[str, Any]], dict[str, Any]] | None = None
         self.manifest: list[dict[str, Any]] = []
         self.stamp: dict[str, Any] = {}
@@ -79,16 +78,16 @@ class FaceDataModule(pl.LightningDataModule):
         """List and extract what the store lacks; Lightning calls this in one process, before each stage."""
         if self.prepared:
             return
-        self.protocol = self.make_protocol()
+        protocol = self.make_protocol()
         rows = fill_store(
             self.store,
-            self.protocol.videos,
+            protocol.videos,
             num_workers=self.extract_workers,
             device=self.device,
             overwrite=self.overwrite,
             main_face=self.main_face,
         )
-        self.prepared = rows, stamp(self.protocol)
+        self.prepared = rows, stamp(protocol)
 
     def setup(self, stage: str | None = None) -> None:
         """Take the manifest of the preparing process, and read where each track's crops lie."""

@@ -141,10 +141,6 @@ class FaceStore:
         replace_whole(self.root / "lost.csv", lambda path: _write_lost(path, rows))
         return rows
 
-    def read_manifest(self) -> list[dict[str, Any]]:
-        """The rows that write_manifest wrote, in its order."""
-        return pq.read_table(self.root / "manifest.parquet").to_pylist()
-
     def _manifest_row(
         self, video: Video, failures: Mapping[str, str], main_face: str, readable: set[str]
     ) -> dict[str, Any]:
