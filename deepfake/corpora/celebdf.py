@@ -33,6 +33,7 @@ EXPECTED = {
     "v1": {REAL_FOLDER: 158, YOUTUBE: 250, FAKE_FOLDER: 795, LIST: 100},
     "v2": {REAL_FOLDER: 590, YOUTUBE: 300, FAKE_FOLDER: 5639, LIST: 518},
 }
+MANY = 600  # videos from which on a folder is no small selection
 V1_IDS = {*range(14), 16, 17}
 V2_CLIPS = {11: 11, 12: 7, 13: 16, 16: 14, 25: 11, 42: 5, 44: 6}  # of an id; all others have 10
 V2_IDS = set(range(62)) - {14, 15, 18}
@@ -64,13 +65,12 @@ def celebdf_corpus(root: str | Path) -> Corpus:
         if absent := sorted(set(listed) - {video.key.partition("/")[2] for video in videos}):
             log.warning("Celeb-DF: %d videos of %s are not on disk: %s", len(absent), LIST, few(absent))
         if len(listed) != EXPECTED[version][LIST]:
-            log.warning(
-                "%s: %d entries, %d expected for %s",
-                root / LIST,
-                len(listed),
-                EXPECTED[version][LIST],
-                version,
-            )
+            short = f"{root / LIST}: {len(listed)} entries, {EXPECTED[version][LIST]} expected for {version}"
+            if len(videos) > MANY:
+                raise UserError(
+                    f"{short}; test videos would be trained on: take the list that came with them"
+                )
+            log.warning("%s", short)
         splits["official"] = {v.key: "test" if v.key.partition("/")[2] in listed else "train" for v in videos}
     else:
         unavailable["official"] = f"put {LIST}, which comes with the videos, into {root}"
@@ -168,8 +168,8 @@ def _version_of(names: set[str]) -> str | None:
     if beyond_v1 or any(number >= EXPECTED["v1"][YOUTUBE] for number in youtube):
         return "v2"
     sizes = Counter(name.partition("/")[0] for name in names)
-    whole = any(sizes[folder] == EXPECTED["v1"][folder] for folder in GRAMMARS)
-    return "v1" if whole or len(names) == EXPECTED["v1"][LIST] else None
+    whole = any(sizes[folder] == EXPECTED["v1"][folder] for folder in (REAL_FOLDER, FAKE_FOLDER))
+    return "v1" if whole or len(names) > MANY or len(names) == EXPECTED["v1"][LIST] else None
 
 
 def _names(version: str, folder: str, listed: set[str]) -> set[str]:

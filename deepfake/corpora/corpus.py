@@ -18,14 +18,16 @@ class Corpus:
     name: for reports, with version or compression: "celebdf_v2". videos: sorted by key, without split.
     splits: the dataset's own protocols, split by video key; a video that a protocol does not place is left
     out of it, and one without "val" has its validation carved from "train". unavailable: for a protocol
-    that the dataset has but that is not on disk, what is missing and where it belongs.
-    counts: videos a folder. unused: folders below the root that no protocol uses, with their number of files.
+    that the dataset has but that is not on disk, what is missing and where it belongs. validates: whether the
+    dataset's own protocols have a validation split. counts: videos a folder. unused: folders below the root
+    that no protocol uses, with their number of files.
     """
 
     name: str
     videos: tuple[Video, ...]
     splits: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     unavailable: Mapping[str, str] = field(default_factory=dict)
+    validates: bool = False
     counts: tuple[FolderCount, ...] = ()
     unused: Mapping[Path, int] = field(default_factory=dict)
 

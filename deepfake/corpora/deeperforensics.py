@@ -88,6 +88,7 @@ def deeperforensics_corpus(
     return Corpus(
         name="deeperforensics",
         videos=videos,
+        validates=True,
         splits={
             name: {key: split for key, split in table.items() if split}
             for name, table in tables.items()

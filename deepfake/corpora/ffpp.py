@@ -65,7 +65,7 @@ def ffpp_corpus(
         if not listing.files:
             log.warning("FaceForensics++: no %s videos of compression %s in %s", source, compression, root)
     videos = tuple(ffpp_videos(root, compression, listings, youtube_ids(root, split_dir)))
-    official = official_splits(root, split_dir)
+    official = official_splits(root, split_dir, whole=len(videos) > 500)
     if dfd := sum(video.identities[0].startswith("dfd:") for video in videos):
         log.warning("%s has no official split: in it all its %d videos, real and fake, are in test", DFD, dfd)
     needs_lists = len(videos) > dfd
@@ -76,6 +76,7 @@ def ffpp_corpus(
     return Corpus(
         name=f"ffpp_{'raw' if compression == 'c0' else compression}",
         videos=videos,
+        validates=True,
         splits=splits,
         unavailable={} if splits else {"official": LISTS_ADVICE.format(root=root)},
         counts=_counts(root, listings, official_pairs(root, split_dir)),

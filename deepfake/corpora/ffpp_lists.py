@@ -9,6 +9,7 @@ from deepfake.corpora.texts import read_json
 from deepfake.errors import UserError
 from deepfake.records import SPLITS
 
+OFFICIAL_PAIRS = {"train": 360, "val": 70, "test": 70}
 NUMBER = re.compile(r"\d{3}")
 LISTS_ADVICE = (
     "train.json, val.json and test.json (from dataset/splits of the FaceForensics repository) are not all in "
@@ -21,10 +22,19 @@ def official_pairs(root: Path, split_dir: str | Path | None) -> list[tuple[str, 
     return [pair for pairs in _lists(root, split_dir).values() for pair in pairs]
 
 
-def official_splits(root: Path, split_dir: str | Path | None) -> dict[str, str]:
-    """Split by video number; empty if the lists are not there. Raises UserError if a number is in two."""
+def official_splits(root: Path, split_dir: str | Path | None, *, whole: bool = False) -> dict[str, str]:
+    """Split by video number; empty if the lists are not there. Raises UserError if a number is in two.
+
+    whole: the lists must be as long as the official ones, since the dataset is.
+    """
     split_of: dict[str, str] = {}
-    for name, pairs in _lists(root, split_dir).items():
+    lists = _lists(root, split_dir)
+    sizes = {name: len(pairs) for name, pairs in lists.items()}
+    if lists and whole and sizes != OFFICIAL_PAIRS:
+        raise UserError(
+            f"train.json, val.json, test.json: {sizes} pairs, but the official lists have {OFFICIAL_PAIRS}"
+        )
+    for name, pairs in lists.items():
         for number in (number for pair in pairs for number in pair):
             if split_of.setdefault(number, name) != name:
                 raise UserError(f"{name}.json: video {number} is in {split_of[number]}.json too")
@@ -32,12 +42,10 @@ def official_splits(root: Path, split_dir: str | Path | None) -> dict[str, str]:
 
 
 def youtube_ids(root: Path, split_dir: str | Path | None) -> dict[str, str]:
-    """ "youtube:<id>" by identity "ffpp:<number>", from conversion_dict.json beside the lists or above."""
-    for place in _places(root, split_dir):
-        for file in (place / "conversion_dict.json", place.parent / "conversion_dict.json"):
-            if file.is_file():
-                return _youtube_ids(file)
-    return {}
+    """ "youtube:<id>" by identity "ffpp:<number>", from conversion_dict.json by the lists or videos."""
+    places = [*_places(root, split_dir), *_places(root, None), root / "dataset"]
+    files = (place / "conversion_dict.json" for place in places)
+    return next((_youtube_ids(file) for file in files if file.is_file()), {})
 
 
 def _youtube_ids(file: Path) -> dict[str, str]:

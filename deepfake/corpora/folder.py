@@ -63,7 +63,7 @@ def _listed(folder: Path, root: Path) -> list[Video]:
                 path=path,
                 corpus="folder",
                 label=CLASSES[name],
-                method=inner[0] if name == "fake" and len(inner) > 1 else name,
+                method=inner[0] if name == "fake" and len(inner) > 1 and inner[0].lower() != "real" else name,
                 identities=identities_of(path.stem),
             )
         )

@@ -13,7 +13,8 @@ from deepfake.records import FAKE, REAL, Video
 class Footprint:
     """What a set of videos shows, as names; small enough to travel in a checkpoint.
 
-    pairs: (target, source) of fakes as "target>source". real_clips: clips of real videos; clips: of all.
+    pairs: (target, source) of fakes as "target>source". real_clips, fake_clips: clips of real and of fake
+    videos. unnamed: videos of which neither people nor clip are known, as "<corpus>/<key>".
     """
 
     identities: frozenset[str]
@@ -21,6 +22,7 @@ class Footprint:
     real_clips: frozenset[str]
     fake_clips: frozenset[str]
     footage: frozenset[str]
+    unnamed: frozenset[str]
 
     @classmethod
     def of(cls, videos: Iterable[Video]) -> Footprint:
@@ -32,6 +34,9 @@ class Footprint:
             frozenset(video.clip for video in videos if video.clip and video.label == REAL),
             frozenset(video.clip for video in videos if video.clip and video.label == FAKE),
             frozenset(recording for video in videos for recording in video.footage),
+            frozenset(
+                f"{video.corpus}/{video.key}" for video in videos if not video.identities and not video.clip
+            ),
         )
 
     @property
@@ -80,14 +85,15 @@ MEASURES = {
     "real_clips": "real videos of which a fake was seen",
     "clips": "clips",
     "footage": "recordings",
+    "unnamed": "videos themselves, where nothing tells who or what they show",
 }
 
 
 def overlap(seen: Footprint, videos: Sequence[Video]) -> dict[str, Share]:
     """How much of some held-out videos was seen, by MEASURES.
 
-    identities, clips and footage count distinct names; ordered_pairs and target_clips count fakes, and
-    real_clips real videos, for which the pair or clip is known.
+    identities, clips, footage and unnamed count distinct names; ordered_pairs and target_clips count fakes,
+    and real_clips real videos, for which the pair or clip is known.
     """
     own = Footprint.of(videos)
     fakes, reals = ([v for v in videos if v.label == label] for label in (FAKE, REAL))
@@ -99,6 +105,7 @@ def overlap(seen: Footprint, videos: Sequence[Video]) -> dict[str, Share]:
         "real_clips": _share(*_on_clips(reals, seen.fake_clips)),
         "clips": _distinct(own.clips, seen.clips),
         "footage": _distinct(own.footage, seen.footage),
+        "unnamed": _distinct(own.unnamed, seen.unnamed),
     }
 
 

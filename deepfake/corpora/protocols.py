@@ -60,6 +60,8 @@ def apply_protocol(
     "auto", official where it is there, else strict. identities: CSV of further knowledge of who is who, see
     read_identities. Raises UserError if the protocol is unknown, or impossible here.
     """
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise UserError(f"data.split_seed={seed}: must be a whole number from 0 on")
     if identities is not None:
         corpus = replace(corpus, videos=with_persons(corpus.videos, read_identities(identities)))
     if name == AUTO:
@@ -122,7 +124,12 @@ def _by_table(corpus: Corpus, name: str, seed: int) -> Protocol:
         if training:
             carved, how = carve_validation(training, seed)
             table |= carved
-            notes = (f"the dataset has no validation split: {how}",)
+            lacking = (
+                "no video of the validation split is on disk"
+                if corpus.validates
+                else "the dataset has no validation split"
+            )
+            notes = (f"{lacking}: {how}",)
     reason = f"the {name} protocol does not place it"
     return _protocol(corpus, name, table, dict.fromkeys((v.key for v in corpus.videos), reason), notes)
 

@@ -113,12 +113,13 @@ def _splits(table: Path, rows: Mapping[int, Mapping[str, str]]) -> dict[int, str
 
 def _video(table: Path, line: int, row: Mapping[str, str], key: str) -> Video:
     path, label = table.parent / row["path"], LABELS[row["label"].lower()]
+    method = "fake" if row["method"].lower() in ("", "real") else row["method"]
     people = [name.strip() for name in row["identity"].split(";") if name.strip()]
     return Video(
         key=key,
         path=path,
         corpus="csv",
         label=label,
-        method="real" if label == REAL else row["method"] or "fake",
+        method="real" if label == REAL else method,
         identities=tuple(p if ":" in p else f"csv:{p}" for p in people) or identities_of(path.stem),
     )

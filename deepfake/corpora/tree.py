@@ -75,7 +75,8 @@ def resolve(root: Path, place: str) -> Path | None:
 def list_folder(
     root: Path, name: str, places: Sequence[str], grammar: re.Pattern[str], *, suffix: str = ".mp4"
 ) -> Listing:
-    """The files of the first of these places (relative to root) that holds any the grammar knows.
+    """The files of the first of these places (relative to root) that holds any the grammar knows; videos in
+    a later one are warned of.
 
     The suffix counts in any case, hidden files and subfolders do not count. Of two files that differ in the
     suffix's case alone the first is taken.
@@ -96,9 +97,9 @@ def list_folder(
             else:
                 unknown.append(file)
         listing = Listing(name, folder, files, tuple(unknown))
-        if files:
-            return listing
-        best = best if best.path is not None else listing
+        if files and best.files:
+            log.warning("%s: %d videos are not read, since %s has some too", folder, len(files), best.path)
+        best = listing if (files and not best.files) or best.path is None else best
     return best
 
 

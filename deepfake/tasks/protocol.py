@@ -51,6 +51,8 @@ def load_protocol(data: Mapping[str, Any]) -> Protocol:
 def _parts(data: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """cfg.data of each corpus that takes part, by name; what joint data say holds for all their corpora."""
     if "corpora" not in data:
+        if data["root"] is None:
+            raise UserError("no value for data.root: add data.root=… to the command")
         return {data["name"]: data}
     parts = {name: part for name, part in data["corpora"].items() if part["root"] is not None}
     if not parts:
@@ -86,7 +88,10 @@ def announced_against(
     protocol, split = load_protocol(config["data"]), config["split"]
     overlaps = {}
     if trained_by is None:
-        log.warning("the checkpoint does not say what it was trained on: leaks cannot be found")
+        unknown = "the checkpoint does not say what it was trained on, so leaks cannot be found"
+        if config["data"]["on_leak"] == "error":
+            raise UserError(f"data.on_leak=error: {unknown}")
+        log.warning("%s", unknown)
     else:
         seen = Footprint.from_dict(trained_by["seen"]["train"]) | Footprint.from_dict(
             trained_by["seen"]["val"]

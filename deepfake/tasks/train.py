@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pytorch_lightning.loggers import Logger
 from deepfake.config import build, to_plain
 from deepfake.corpora.protocols import Protocol
 from deepfake.errors import UserError
+from deepfake.records import FAKE, REAL
 from deepfake.reports.plots import plot_history
 from deepfake.tasks.assemble import face_settings, make_datamodule
 from deepfake.tasks.protocol import announced
@@ -129,6 +131,17 @@ def checked_resume(resume: str | None, recipe: Recipe) -> Path | None:
 def announced_for(config: dict[str, Any], run_dir: Path) -> Protocol:
     """The run's protocol; raises UserError if a resumed checkpoint was trained by another one."""
     protocol = announced(config["data"], run_dir)
+    sizes = Counter((video.split, video.label) for video in protocol.videos)
+    if not (sizes["train", REAL] and sizes["train", FAKE]):
+        raise UserError(
+            f"the training split of {protocol.name} holds {sizes['train', REAL]} real and "
+            f"{sizes['train', FAKE]} fake videos; it needs both: check data.root, methods and data.protocol"
+        )
+    for split in ("val", "test"):
+        if not sizes[split, REAL] + sizes[split, FAKE]:
+            raise UserError(
+                f"the {split} split of {protocol.name} is empty: check data.root and data.protocol"
+            )
     if config["resume"] is not None:
         trained_by = read_recipe(read_checkpoint(Path(config["resume"]))).protocol
         if trained_by and trained_by["hash"] != protocol.hash:

@@ -223,6 +223,15 @@ def test_the_whole_of_version_2_has_its_official_counts(whole_celebdf: Path) -> 
     assert by_split(protocol.videos, "val") == [107, 705]
 
 
+def test_a_shortened_list_beside_the_whole_dataset_is_refused(whole_celebdf: Path, tmp_path: Path) -> None:
+    for folder in ("Celeb-real", "YouTube-real", "Celeb-synthesis"):
+        (tmp_path / folder).symlink_to(whole_celebdf / folder)
+    lines = (whole_celebdf / LIST).read_text().splitlines()
+    (tmp_path / LIST).write_text("\n".join(lines[1:]))
+    with pytest.raises(UserError, match="517 entries, 518 expected for v2; test videos would be trained on"):
+        celebdf_corpus(tmp_path)
+
+
 def test_the_official_split_of_version_2_shows_people_and_footage_of_train(whole_celebdf: Path) -> None:
     overlaps = audit(apply_protocol(celebdf_corpus(whole_celebdf), "official").videos)
     seen = {name: (s.shared, s.of) for name, s in overlaps["test in train+val"].items()}
@@ -233,6 +242,7 @@ def test_the_official_split_of_version_2_shows_people_and_footage_of_train(whole
         "real_clips": (97, 108),
         "clips": (261, 272),
         "footage": (0, 0),
+        "unnamed": (0, 70),
     }
     assert {share.shared for share in overlaps["val in train"].values()} == {0}
 

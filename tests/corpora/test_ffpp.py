@@ -221,6 +221,22 @@ def test_seven_youtube_films_cross_the_official_split_and_nobody_crosses_the_str
     assert {s.shared for shares in audit(strict.videos).values() for s in shares.values()} == {0}
 
 
+def test_somebodys_own_lists_beside_the_whole_dataset_are_not_official(
+    whole_ffpp: Path, tmp_path: Path
+) -> None:
+    write_lists(tmp_path, train=[["000", "001"]], val=[["002", "003"]], test=[["004", "005"]])
+    with pytest.raises(
+        UserError, match=r"'train': 1, .* the official lists have \{'train': 360, 'val': 70, 'test': 70\}"
+    ):
+        ffpp_corpus(whole_ffpp, split_dir=tmp_path)
+
+
+def test_the_films_are_found_beside_the_videos_too(whole_ffpp: Path, lists: Path, tmp_path: Path) -> None:
+    for name in ("train", "val", "test"):
+        (tmp_path / f"{name}.json").write_bytes((lists / "ffpp" / f"{name}.json").read_bytes())
+    assert all(v.footage for v in ffpp_corpus(whole_ffpp, split_dir=tmp_path).videos)
+
+
 def test_masks_are_found_beside_their_method(tmp_path: Path) -> None:
     root = small(tmp_path)
     tree(root, {"manipulated_sequences/Deepfakes/masks": ["000_001", "001_000"]})

@@ -30,6 +30,14 @@ def test_labels_and_methods_come_from_the_folders(tmp_path: Path) -> None:
     }
 
 
+def test_a_fake_in_a_folder_called_real_is_a_fake_of_no_method(tmp_path: Path) -> None:
+    videos = {
+        v.key: (v.label, v.method)
+        for v in folder_corpus(touch(tmp_path, "real/a.mp4", "fake/real/b.mp4")).videos
+    }
+    assert videos["fake/real/b"] == (1, "fake")
+
+
 def test_two_files_of_one_name_keep_their_suffix_in_the_key(tmp_path: Path) -> None:
     root = touch(tmp_path, "real/a.mp4", "real/a.avi", "real/b.mp4", "fake/a.mp4")
     assert [v.key for v in folder_corpus(root).videos] == ["fake/a", "real/a.avi", "real/a.mp4", "real/b"]

@@ -52,10 +52,18 @@ def test_every_measure_counts_what_it_says() -> None:
         "real_clips": Share(1, 3, ("real/a2",)),
         "clips": Share(2, 5, ("a1", "a2")),
         "footage": Share(1, 1, ("film",)),
+        "unnamed": Share(0, 0),
     }
     assert overlaps["test in train+val"]["identities"] == Share(3, 4, ("a", "b", "c"))
     assert overlaps["val in train"]["identities"].share == 0.5
     assert overlaps["val in train"]["footage"].share is None
+
+
+def test_a_video_of_which_nothing_is_known_is_known_again_by_its_key() -> None:
+    trained = [Video(key=f"real/{n}", path=Path(), corpus="folder", label=0, method="real") for n in range(3)]
+    assert overlap(Footprint.of(trained[:2]), trained)["unnamed"] == Share(
+        2, 3, ("folder/real/0", "folder/real/1")
+    )
 
 
 def test_leaks_are_told_in_words() -> None:

@@ -66,6 +66,23 @@ def test_a_missing_validation_split_is_carved_from_train_by_people() -> None:
     )
 
 
+def test_a_validation_split_that_is_not_on_disk_is_told_from_one_that_never_was() -> None:
+    videos = couples(40)
+    table = {v.key: "test" if v.identities[0] == "p:0" else "train" for v in videos}
+    corpus = Corpus(name="x", videos=videos, splits={"official": table}, validates=True)
+    assert (
+        apply_protocol(corpus, "official")
+        .notes[0]
+        .startswith("no video of the validation split is on disk: 15%")
+    )
+
+
+@pytest.mark.parametrize("seed", [-1, None, "abc", 1.5])
+def test_a_seed_that_is_no_seed_is_named(seed: object) -> None:
+    with pytest.raises(UserError, match=rf"data\.split_seed={seed}: must be a whole number from 0 on"):
+        apply_protocol(Corpus(name="x", videos=couples(3)), "strict", seed=seed)  # type: ignore[arg-type]
+
+
 def test_strict_drops_nothing_where_people_fall_into_groups() -> None:
     protocol = apply_protocol(Corpus(name="x", videos=couples(20)), "strict")
     assert (len(protocol.videos), protocol.dropped) == (80, {})

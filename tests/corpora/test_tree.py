@@ -2,6 +2,8 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import pytest
+
 from deepfake.corpora.tree import FolderCount, count, list_folder, resolve
 
 Touch = Callable[[Path, Iterable[str]], Path]
@@ -27,6 +29,14 @@ def test_the_first_place_with_known_files_is_listed(tmp_path: Path, touch: Touch
     assert listing.path == tmp_path / "second"
     assert {stem: path.name for stem, path in listing.files.items()} == {"001": "001.mp4", "002": "002.MP4"}
     assert listing.unknown == ("002.mp4", "006.mp4.part", "five.mp4")
+
+
+def test_videos_in_a_second_place_are_warned_of(
+    tmp_path: Path, touch: Touch, caplog: pytest.LogCaptureFixture
+) -> None:
+    touch(tmp_path, ["a/001.mp4", "b/002.mp4", "b/003.mp4"])
+    assert set(list_folder(tmp_path, "x", ["a", "b"], NUMBER).files) == {"001"}
+    assert f"{tmp_path / 'b'}: 2 videos are not read, since {tmp_path / 'a'} has some too" in caplog.text
 
 
 def test_counts_name_what_is_missing_and_what_does_not_belong(tmp_path: Path, touch: Touch) -> None:

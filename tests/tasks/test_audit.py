@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
+from deepfake.config import to_plain
 from deepfake.errors import UserError
 from deepfake.tasks import audit
 
@@ -93,3 +94,14 @@ def test_what_joint_data_say_holds_for_each_corpus_that_has_no_protocol_of_its_o
         audit.main(composed(*args, *overrides), tmp_path)
         names[overrides] = json.loads((tmp_path / "audit.json").read_text())["protocol"]
     assert list(names.values()) == ["ffpp_c23/official", "ffpp_c23/strict", "ffpp_c23/official"]
+
+
+def test_an_unknown_training_is_no_clean_one(composed: Composed, root: Path, tmp_path: Path) -> None:
+    from deepfake.tasks.protocol import announced_against
+
+    data = to_plain(composed("audit", "data=ffpp", f"data.root={root}").data)
+    announced_against({"data": data, "split": "test"}, None, tmp_path)
+    with pytest.raises(
+        UserError, match=r"data\.on_leak=error: the checkpoint does not say what it was trained on"
+    ):
+        announced_against({"data": data | {"on_leak": "error"}, "split": "test"}, None, tmp_path)
