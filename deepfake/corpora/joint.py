@@ -29,9 +29,9 @@ def join(parts: Mapping[str, Protocol]) -> Protocol:
             key_of[video.key] = f"{owner}/{first.key}"
             if first.split != video.split:
                 raise UserError(
-                    f"{video.path} is in {first.split} of {owner} and in {video.split} of {part}: give "
-                    f"data.corpora.{part} the split of the other, for DeeperForensics with "
-                    f"data.corpora.{part}.protocol=ffpp"
+                    f"{video.path} is in {first.split} of {owner} and in {video.split} of {part}: both must "
+                    "follow one split; FaceForensics++ with protocol=official and DeeperForensics with "
+                    "protocol=ffpp do"
                 )
         own = [video for video in protocol.videos if key_of[video.key] == f"{part}/{video.key}"]
         if shared := len(protocol.videos) - len(own):
