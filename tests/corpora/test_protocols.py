@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,18 @@ def test_strict_drops_the_fewest_fakes_it_finds_where_all_are_tied() -> None:
     assert sum(v.label for v in protocol.videos) >= 3 * (8 * 7 + 2 * 1 + 2 * 1)
     again = apply_protocol(Corpus(name="x", videos=videos[::-1]), "strict")
     assert again.hash == protocol.hash
+
+
+def test_where_all_are_tied_two_people_of_one_film_stay_on_one_side() -> None:
+    films = {f"p:{who}": f"film:{who // 2}" for who in range(12)}
+    videos = tuple(
+        replace(v, footage=tuple(films[person] for person in v.identities))
+        for v in everybody_with_everybody(12)
+    )
+    protocol = apply_protocol(Corpus(name="x", videos=videos), "strict")
+    side_of = {v.identities[0]: v.split for v in protocol.videos if not v.label}
+    assert all(side_of[f"p:{who}"] == side_of[f"p:{who ^ 1}"] for who in range(12))
+    assert {s.shared for shares in audit(protocol.videos).values() for s in shares.values()} == {0}
 
 
 def test_folds_test_everything_once_and_validate_on_the_next() -> None:

@@ -55,6 +55,17 @@ def test_groups_join_people_by_way_of_others_and_real_partners() -> None:
     assert len(set(groups)) == 3
 
 
+def test_fakes_of_one_clip_and_videos_of_one_film_are_one_group_without_their_real_video() -> None:
+    videos = [
+        replace(video("a", 1, "p:1", "p:2"), clip="c:1", footage=("film:x", "film:y")),
+        replace(video("b", 1, "p:3"), clip="c:1"),
+        replace(video("c", 0, "p:4"), clip="c:4", footage=("film:y",)),
+        replace(video("d", 0, "p:5"), clip="c:5"),
+    ]
+    groups = components([links_of(v) for v in videos])
+    assert groups[0] == groups[1] == groups[2] != groups[3]
+
+
 def corpus(num_people: int) -> list[Video]:
     rng = np.random.default_rng(0)
     reals = [

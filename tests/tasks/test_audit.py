@@ -105,3 +105,13 @@ def test_an_unknown_training_is_no_clean_one(composed: Composed, root: Path, tmp
         UserError, match=r"data\.on_leak=error: the checkpoint does not say what it was trained on"
     ):
         announced_against({"data": data | {"on_leak": "error"}, "split": "test"}, None, tmp_path)
+
+
+def test_what_selection_saw_counts_as_seen(composed: Composed, root: Path, tmp_path: Path) -> None:
+    from deepfake.corpora.protocols import stamp
+    from deepfake.tasks.protocol import announced_against, load_protocol
+
+    data = to_plain(composed("audit", "data=ffpp", f"data.root={root}").data)
+    announced_against({"data": data, "split": "val"}, stamp(load_protocol(data)), tmp_path)
+    (shares,) = json.loads((tmp_path / "leaks.json").read_text())["overlaps"].values()
+    assert (shares["identities"]["shared"], shares["identities"]["of"]) == (2, 2)
