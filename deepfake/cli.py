@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from deepfake.errors import SomeFailed, UserError
+from deepfake.errors import SomeFailed, Stopped, UserError
 
 CONF = Path(__file__).parents[1] / "conf"
 PATHS = (
@@ -30,7 +30,7 @@ PATHS = (
     "data.split_dir",
     "data.identities",
 )
-DONE, INPUTS_FAILED, USAGE_ERROR = 0, 1, 2
+DONE, INPUTS_FAILED, USAGE_ERROR, INTERRUPTED = 0, 1, 2, 130
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +56,12 @@ def run(task: str) -> NoReturn:
         except UserError as err:
             log.error("error: %s", err)
             statuses[-1] = USAGE_ERROR
-        except SomeFailed as err:
+        except (SomeFailed, Stopped) as err:
             log.error("%s", err)
             statuses[-1] = INPUTS_FAILED
+        except KeyboardInterrupt:
+            log.error("interrupted: whatever was finished is kept, run the same command again to go on")
+            raise SystemExit(INTERRUPTED) from None
         if elsewhere():
             raise SystemExit(statuses[-1])
         return None

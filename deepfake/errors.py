@@ -11,3 +11,7 @@ class DecodeError(RuntimeError):
 
 class SomeFailed(RuntimeError):
     """Some inputs failed while all others were done and written; the text counts them and says where."""
+
+
+class Stopped(RuntimeError):
+    """The job could not go on, but what it did is kept; the text says why and how to resume."""

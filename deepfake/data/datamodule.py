@@ -14,10 +14,10 @@ from deepfake.data.dataset import Batch, WindowDataset, WindowSampler
 from deepfake.data.transforms import WindowTransform
 from deepfake.data.windows import TrackFrames, eval_windows, scored_tracks, track_frames, train_windows
 from deepfake.errors import UserError
-from deepfake.faces.fill import fill_store
+from deepfake.faces.fill import Filled
 from deepfake.faces.store import FaceStore
 from deepfake.parallel import num_cores
-from deepfake.records import SPLITS, InputSpec, Window
+from deepfake.records import SPLITS, InputSpec, Video, Window
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 class FaceDataModule(pl.LightningDataModule):
     """Windows of a corpus's faces, split as the corpus says.
 
-    protocol: lists and splits the corpus (and makes what it lacks). main_face: see faces.choose.
+    protocol: lists and splits the corpus (and makes what it lacks). fill: puts its faces into the store.
     windows_per_video: drawn anew each training epoch, from the video's main face. balance: columns of the
     manifest whose values are drawn equally often, each within the one before. eval_windows: at most so many a
     track, always the same. min_track_share: in val and test every track of at least this share of its video's
@@ -37,6 +37,7 @@ class FaceDataModule(pl.LightningDataModule):
         *,
         protocol: Callable[[], Protocol],
         store: FaceStore,
+        fill: Callable[[Sequence[Video]], Filled],
         spec: InputSpec,
         transform: WindowTransform | None = None,
         batch_size: int = 32,
@@ -46,15 +47,12 @@ class FaceDataModule(pl.LightningDataModule):
         eval_windows: int = 32,
         min_track_share: float = 0.25,
         seed: int = 0,
-        device: str = "cpu",
-        extract_workers: int | None = None,
-        overwrite: bool = False,
-        main_face: str = "mask",
     ) -> None:
         super().__init__()
         check_fit(spec, store)
         self.make_protocol = protocol
         self.store = store
+        self.fill = fill
         self.spec = spec
         self.transform = transform
         self.batch_size = batch_size
@@ -64,10 +62,6 @@ class FaceDataModule(pl.LightningDataModule):
         self.eval_windows = eval_windows
         self.min_track_share = min_track_share
         self.seed = seed
-        self.device = device
-        self.extract_workers = extract_workers
-        self.overwrite = overwrite
-        self.main_face = main_face
         self.test_split = "test"
         self.prepared: tuple[list[dict[str, Any]], dict[str, Any]] | None = None
         self.manifest: list[dict[str, Any]] = []
@@ -79,15 +73,7 @@ class FaceDataModule(pl.LightningDataModule):
         if self.prepared:
             return
         protocol = self.make_protocol()
-        rows = fill_store(
-            self.store,
-            protocol.videos,
-            num_workers=self.extract_workers,
-            device=self.device,
-            overwrite=self.overwrite,
-            main_face=self.main_face,
-        )
-        self.prepared = rows, stamp(protocol)
+        self.prepared = self.fill(protocol.videos).rows, stamp(protocol)
 
     def setup(self, stage: str | None = None) -> None:
         """Take the manifest of the preparing process, and read where each track's crops lie."""

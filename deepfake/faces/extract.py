@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import pyarrow as pa
 
 from deepfake.faces.crop import cut, encode_jpeg, smooth, square_around
 from deepfake.faces.settings import FaceSettings
+from deepfake.faces.sparse import Detector, detect_clip
+from deepfake.faces.stopwatch import Stopwatch
 from deepfake.faces.track import Tracklet, join_clips, link_clip
 from deepfake.faces.video_faces import SCHEMA, VideoFaces
 from deepfake.records import Detections, Frames, VideoInfo
@@ -19,22 +21,29 @@ from deepfake.video.images import IMAGE_SUFFIXES, read_image
 from deepfake.video.probe import scan
 from deepfake.video.sampling import clip_indices, timed_clip_indices
 
-Detector = Callable[[np.ndarray], list[Detections]]
 Row = dict[str, Any]
 
 
-def extract_faces(path: Path, settings: FaceSettings, detector: Detector) -> VideoFaces:
+def extract_faces(
+    path: Path, settings: FaceSettings, detector: Detector, stopwatch: Stopwatch | None = None
+) -> VideoFaces:
     """Every tracked face of the sampled frames of a video, or of the one frame of a still image.
 
-    Raises DecodeError if the file cannot be read. A file without any face gives an empty table.
+    stopwatch: told the seconds of each stage. Raises DecodeError if the file cannot be read. A file without
+    any face gives an empty table.
     """
-    info, clips = sample(path, settings)
+    stopwatch = stopwatch or Stopwatch()
+    with stopwatch.stage("scan"):
+        info, clips = sample(path, settings)
     sampled: list[int] = []
     last_boxes: list[np.ndarray] = []  # of each track so far
     rows: list[Row] = []
-    for clip, frames in enumerate(clips):
+    for clip, frames in enumerate(stopwatch.each("decode", clips)):
         sampled += frames.index.tolist()
-        detections = detector(frames.rgb)
+        with stopwatch.stage("detect"):
+            detections, detected = detect_clip(
+                list(frames.rgb), detector, every=settings.detect_every, min_agreement=settings.min_agreement
+            )
         tracklets = link_clip(detections, min_iou=settings.min_iou, max_gap_frames=settings.max_gap_frames)
         first = box_array(detections[min(t)].boxes[t[min(t)]] for t in tracklets)
         joined = join_clips(box_array(last_boxes), first, max_jump=settings.max_jump)
@@ -43,9 +52,11 @@ def extract_faces(path: Path, settings: FaceSettings, detector: Detector) -> Vid
             if known is None:
                 last_boxes.append(np.empty(0))
             last_boxes[track] = detections[max(tracklet)].boxes[tracklet[max(tracklet)]]
+            with stopwatch.stage("crop"):
+                cropped = tracklet_rows(frames, detections, tracklet, settings)
             rows += [
-                {"track": track, "clip": clip} | row
-                for row in tracklet_rows(frames, detections, tracklet, settings)
+                {"track": track, "clip": clip, "detected": bool(detected[row["step"]])} | row
+                for row in cropped
             ]
     size = path.stat().st_size
     return VideoFaces(to_table(rank_tracks(rows)), info, settings, tuple(sampled), source_bytes=size)

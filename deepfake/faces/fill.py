@@ -1,95 +1,64 @@
-"""Fill a face store: extract the videos it lacks on all cores, with progress, and account for every one."""
+"""Fill a face store: extract the videos it lacks, on all cores or a cluster, and account for every one."""
 
 from __future__ import annotations
 
+import errno
 import logging
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from deepfake.errors import DecodeError
-from deepfake.faces.choose import check_rule, mask_shares
-from deepfake.faces.detect import shared_detector
-from deepfake.faces.extract import extract_faces
-from deepfake.faces.settings import FaceSettings
+from rich.filesize import decimal
+from rich.progress import Progress, TextColumn
+
+from deepfake.errors import Stopped
+from deepfake.faces.choose import check_rule
+from deepfake.faces.claims import sweep
+from deepfake.faces.jobs import Extraction, MaskReading, absolute, fitting, run_job
 from deepfake.faces.store import FaceStore, missed_face
-from deepfake.faces.video_faces import VideoFaces
-from deepfake.parallel import Failure, Outcome, map_unordered, progress_bar
+from deepfake.faces.work import SAMPLE, Done, Work, foresee, in_sampled_order, time_text, worth_foreseeing
+from deepfake.parallel import Executor, Failure, Outcome, progress_bar
 from deepfake.records import Video
 
 log = logging.getLogger(__name__)
 
-Job = TypeVar("Job", "Extraction", "MaskReading")
+Job = TypeVar("Job", Extraction, MaskReading)
 
-VIDEOS_A_WORKER = 4  # a worker process takes seconds to start: not worth it for fewer
-
-
-@dataclass(frozen=True, slots=True)
-class Extraction:
-    """One video to extract into one store file."""
-
-    video: Video
-    store: FaceStore
-    device: str
-
-    def run(self) -> str:
-        """Extract, look at the mask if there is one, write; returns what is wrong with the mask, if anything.
-
-        Raises DecodeError if the video cannot be read; an unreadable mask costs only the mask shares.
-        """
-        faces, trouble = faces_of(self.video.path, self.store.settings, device=self.device), ""
-        if self.video.mask is not None:
-            try:
-                faces = replace(faces, mask_shares=mask_shares(faces, self.video.mask))
-            except DecodeError as err:
-                trouble = str(err)
-        self.store.write(self.video.key, faces)
-        return trouble
+LOG_EVERY_S = 60  # where nobody sees the progress bar
+FULL = (errno.ENOSPC, errno.EDQUOT)
+LOOK_AGAIN_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class MaskReading:
-    """One video whose faces are in the store already and whose mask was not looked at."""
+@dataclass(frozen=True)
+class Filled:
+    """A store after it was filled: a manifest row for every video, and the work it took now."""
 
-    video: Video
-    store: FaceStore
-
-    def run(self) -> str:
-        """Add the mask shares to the store file, which stays as it is if there is trouble, returned."""
-        assert self.video.mask is not None
-        try:
-            shares = mask_shares(self.store.read(self.video.key), self.video.mask)
-        except DecodeError as err:
-            return str(err)
-        self.store.add_mask_shares(self.video.key, shares)
-        return ""
-
-
-def faces_of(path: Path, settings: FaceSettings, *, device: str) -> VideoFaces:
-    """extract_faces with this process's detector."""
-    detector = shared_detector(settings.short_side_px, settings.min_face_px, settings.min_score, device)
-    return extract_faces(path, settings, detector)
+    rows: list[dict[str, Any]]
+    work: Work
 
 
 def fill_store(
     store: FaceStore,
     videos: Sequence[Video],
     *,
-    num_workers: int | None = None,
+    executor: Executor | None = None,
     device: str = "cpu",
     overwrite: bool = False,
     main_face: str = "mask",
-) -> list[dict[str, Any]]:
-    """Extract what the store lacks of these videos and write its manifest, whose rows are returned.
+) -> Filled:
+    """Extract what the store lacks of these videos and write its manifest.
 
-    A video that cannot be read becomes a row with a reason; all others are done. Finished videos are kept
-    unless overwrite; masks that came later are looked at, without new detection. main_face: rule of the
-    main track, see choose. Raises UserError if that is unknown or the store was made with other settings.
+    A video that cannot be read becomes a row with a reason; all others are done. Finished videos are kept,
+    and those that another process is filling the same store with are waited for; masks that came later are
+    looked at, without new detection. overwrite: replace what was made with other settings. main_face: rule
+    of the main track, see choose. Raises UserError if that is unknown or the store was made with other
+    settings, Stopped if the disk is full.
     """
     check_rule(main_face)
-    missing = [v for v in videos if overwrite or not store.has(v.key, v.path)]
+    executor = executor or Executor()
+    missing = [v for v in videos if not store.has(v.key, v.path, overwrite=overwrite)]
     if not overwrite and (changed := sum(store.path_of(v.key).exists() for v in missing)):
         log.warning(
             "%d videos in %s were other files when they were extracted, and are extracted again; give every "
@@ -101,61 +70,83 @@ def fill_store(
         log.info("reusing the faces of %d videos in %s", found, store.root)
     new = {video.key for video in missing}
     unmasked = [v for v in videos if v.mask and v.key not in new and store.lacks_mask_shares(v.key)]
-    failures, mask_troubles = extract_missing(store, missing, num_workers=num_workers, device=device)
-    mask_troubles += read_masks(store, unmasked, num_workers=num_workers)
-    rows = store.write_manifest(videos, failures, main_face)
-    report(rows, extracted=len(missing), store=store)
-    warn_of("masks could not be read, and the main face is chosen without them", mask_troubles)
-    return rows
+    shared = store.absolute()
+    jobs = [Extraction(absolute(v), shared, device, overwrite) for v in in_sampled_order(missing)]
+    work = Work()
+    try:
+        run_all("extracting faces", jobs, executor, work, store)
+        run_all("reading masks", [MaskReading(absolute(v), shared) for v in unmasked], executor, work, store)
+        for folder in store.folders:
+            sweep(folder)
+        rows = store.write_manifest(videos, work.failures, main_face)
+    except OSError as err:
+        if err.errno in FULL:
+            raise full_disk(store, work, len(missing)) from err
+        raise
+    report(rows, work, store)
+    return Filled(rows, work)
 
 
-def extract_missing(
-    store: FaceStore, videos: Sequence[Video], *, num_workers: int | None, device: str
-) -> tuple[dict[str, str], list[str]]:
-    """Extract these videos; returns the reason of each that failed, by key, and what is wrong with masks."""
-    jobs = [Extraction(video, store, device) for video in videos]
-    failures: dict[str, str] = {}
-    mask_troubles: list[str] = []
-    for outcome in run_jobs("extracting faces", jobs, num_workers=num_workers):
-        if isinstance(outcome.result, Failure):
-            failures[outcome.item.video.key] = outcome.result.reason
-        elif outcome.result:
-            mask_troubles.append(outcome.result)
-    return failures, mask_troubles
+def run_all(title: str, jobs: Sequence[Job], executor: Executor, work: Work, store: FaceStore) -> None:
+    """Run all jobs and count them into work; what another process is at is waited for and looked at again."""
+    left = jobs
+    while left:
+        elsewhere = []
+        for outcome in run_jobs(title, left, executor, work):
+            key, result = outcome.item.video.key, outcome.result
+            if isinstance(result, Failure):
+                if isinstance(result.error, OSError) and result.error.errno in FULL:
+                    raise result.error
+                work.failures[key] = result.reason
+            elif result.elsewhere:
+                elsewhere.append(outcome.item)
+            else:
+                work.add(result)
+                if worth_foreseeing(len(jobs)) and work.counts["videos"] == SAMPLE:
+                    foresee(len(jobs), work, store.root)
+        if elsewhere and left is jobs:
+            log.info("%d videos are with another extraction: waiting for it", len(elsewhere))
+        if elsewhere:
+            time.sleep(LOOK_AGAIN_S)
+        left = elsewhere
 
 
-def read_masks(store: FaceStore, videos: Sequence[Video], *, num_workers: int | None) -> list[str]:
-    """Add mask shares to the stored faces of these videos; returns what is wrong with masks."""
-    jobs = [MaskReading(video, store) for video in videos]
-    results = [outcome.result for outcome in run_jobs("reading masks", jobs, num_workers=num_workers)]
-    return [r.reason if isinstance(r, Failure) else r for r in results if r]
-
-
-def run_jobs(title: str, jobs: Sequence[Job], *, num_workers: int | None) -> Iterator[Outcome[Job, str]]:
-    """Run jobs in any order, with a progress bar if there are any."""
-    if not jobs:
-        return
-    workers = 1 if len(jobs) < 2 * VIDEOS_A_WORKER else num_workers
-    with progress_bar() as progress:
-        task = progress.add_task(title, total=len(jobs))
-        for outcome in map_unordered(run_job, jobs, num_workers=workers):
+def run_jobs(title: str, jobs: Sequence[Job], executor: Executor, work: Work) -> Iterator[Outcome[Job, Done]]:
+    """Run jobs in any order, with a progress bar, or a line a minute where there is no terminal."""
+    bar = progress_bar()
+    logged = time.monotonic()
+    with Progress(*bar.columns, TextColumn("{task.fields[pace]}"), console=bar.console) as progress:
+        task = progress.add_task(title, total=len(jobs), pace="")
+        for done, outcome in enumerate(fitting(executor, len(jobs)).map_unordered(run_job, jobs), 1):
             yield outcome
-            progress.advance(task)
+            progress.update(task, advance=1, pace=work.pace())
+            if not progress.console.is_terminal and time.monotonic() - logged > LOG_EVERY_S:
+                logged = time.monotonic()
+                log.info("%s: %d of %d, %s", title, done, len(jobs), work.pace())
 
 
-def run_job(job: Extraction | MaskReading) -> str:
-    """What a worker does."""
-    return job.run()
+def full_disk(store: FaceStore, work: Work, num_videos: int) -> Stopped:
+    """What to say when nothing more can be written."""
+    return Stopped(
+        f"no space left on the disk of {store.root} after {work.counts['videos']} of {num_videos} videos; "
+        "these are kept: make room and run the same command again, or name another data.store"
+    )
 
 
-def report(rows: Sequence[dict[str, Any]], *, extracted: int, store: FaceStore) -> None:
+def report(rows: Sequence[dict[str, Any]], work: Work, store: FaceStore) -> None:
     """Log what the store holds and what was lost."""
     lost = [row for row in rows if row["reason"]]
     sampled = sum(row["sampled_frames"] for row in rows)
     with_face = sum(row["face_frames"] for row in rows)
-    if extracted:
+    if work.counts["videos"]:
         log.info(
-            "extracted %d videos into %s: faces on %d of %d frames", extracted, store.root, with_face, sampled
+            "extracted %d videos into %s in %s (%s): faces on %d of %d frames",
+            work.counts["videos"],
+            store.root,
+            time_text(work.wall_s),
+            decimal(work.counts["bytes"]),
+            with_face,
+            sampled,
         )
     chosen = Counter(row["main_by"] for row in rows if row["main"] is not None)
     if set(chosen) - {"size"}:
@@ -164,6 +155,7 @@ def report(rows: Sequence[dict[str, Any]], *, extracted: int, store: FaceStore) 
     warn_of(f"videos gave no face, reasons in {lost_csv}", [f"{r['video']}: {r['reason']}" for r in lost])
     missed = [f"{row['video']}: {reason}" for row in rows if (reason := missed_face(row))]
     warn_of(f"fakes without their manipulated face, never trained on, in {lost_csv}", missed)
+    warn_of("masks could not be read, and the main face is chosen without them", work.troubles)
 
 
 def warn_of(what: str, lines: Sequence[str]) -> None:

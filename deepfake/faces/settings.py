@@ -17,6 +17,9 @@ class FaceSettings:
     sample_fps: if set, a clip's frames stand 1/sample_fps seconds apart instead of being consecutive.
     short_side_px: frames are reduced to this short side for detection only. min_face_px: smallest face
     looked for, in the reduced frame. min_score: detections below it are dropped.
+    detect_every: frames of a clip from one detection to the next; the boxes between are interpolated where
+    the two agree (see sparse.py), else every frame is detected, as all are with 1.
+    min_agreement: IoU of the two boxes of a face at which they agree.
     min_iou: overlap at which two boxes of neighbouring frames are one face. max_gap_frames: sampled frames
     a track may miss within a clip. max_jump: distance from clip to clip, in face sides, that is still one
     face. smooth_frames: length of the moving average over a clip's boxes (odd; 1 = none).
@@ -30,6 +33,8 @@ class FaceSettings:
     short_side_px: int = 320
     min_face_px: int = 40
     min_score: float = 0.9
+    detect_every: int = 7
+    min_agreement: float = 0.6
     min_iou: float = 0.3
     max_gap_frames: int = 2
     max_jump: float = 1.5
@@ -44,6 +49,7 @@ class FaceSettings:
             "clip_frames",
             "short_side_px",
             "min_face_px",
+            "detect_every",
             "smooth_frames",
             "max_crop_px",
         ):
@@ -66,11 +72,14 @@ class FaceSettings:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FaceSettings:
-        """Inverse of to_dict; raises UserError for a key this version does not know."""
+        """Inverse of to_dict; raises UserError for a key this version does not know.
+
+        Values that say nothing of detect_every were written when every frame was detected.
+        """
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(values) - known):
             raise UserError(f"unknown extraction settings {unknown}: written by another version of deepfake?")
-        return cls(**values)
+        return cls(**({"detect_every": 1} | dict(values)))
 
     def differences(self, other: FaceSettings) -> str:
         """ "name: ours != theirs" for every value that differs, joined by commas; empty if none does."""

@@ -9,9 +9,8 @@
 from __future__ import annotations
 
 import csv
-import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import pyarrow.parquet as pq
 
 from deepfake.errors import UserError
 from deepfake.faces.choose import Choice, check_rule, choose
+from deepfake.faces.claims import claim, replace_whole
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.video_faces import VideoFaces, put_metadata, read_metadata
 from deepfake.records import FAKE, Video
@@ -73,6 +73,16 @@ class FaceStore:
     settings: FaceSettings
     parts: Mapping[str, Path] = field(default_factory=dict)
 
+    @property
+    def folders(self) -> list[Path]:
+        """Where its files are: the root, or the parts' roots too."""
+        return [self.root, *self.parts.values()]
+
+    def absolute(self) -> FaceStore:
+        """The same store for a process that was started in another folder."""
+        parts = {name: root.absolute() for name, root in self.parts.items()}
+        return replace(self, root=self.root.absolute(), parts=parts)
+
     def path_of(self, key: str) -> Path:
         """Where a video's faces are or would be."""
         part, _, rest = key.partition("/")
@@ -80,11 +90,11 @@ class FaceStore:
             return self.parts[part] / "faces" / f"{rest}.arrow"
         return self.root / "faces" / f"{key}.arrow"
 
-    def has(self, key: str, source: Path) -> bool:
+    def has(self, key: str, source: Path, *, overwrite: bool = False) -> bool:
         """Whether the faces of this video file are here, whole.
 
         Those of another file under the same key, told by its size, are not. Raises UserError if they were
-        made with other settings.
+        made with other settings, unless such are to be overwritten.
         """
         path = self.path_of(key)
         if not path.exists():
@@ -95,6 +105,8 @@ class FaceStore:
         except (pa.ArrowInvalid, ValueError, KeyError) as err:
             raise UserError(f"{path}: not a file of a face store ({err}); delete it and run again") from err
         if differences := FaceSettings.from_dict(made_with).differences(self.settings):
+            if overwrite:
+                return False
             raise UserError(
                 f"the face store {self.root} was made with other settings (stored != wanted): {differences}. "
                 "Name another data.store, or replace this one with faces.overwrite=true"
@@ -134,11 +146,10 @@ class FaceStore:
         check_rule(main_face)
         readable = {video.key for video in videos} - failures.keys()
         rows = [self._manifest_row(video, failures, main_face, readable) for video in videos]
-        replace_whole(
-            self.root / "manifest.parquet",
-            lambda path: pq.write_table(pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA), path),
-        )
-        replace_whole(self.root / "lost.csv", lambda path: _write_lost(path, rows))
+        table = pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA)
+        with claim(self.root / "manifest.parquet", wait=True):
+            replace_whole(self.root / "manifest.parquet", lambda path: pq.write_table(table, path))
+            replace_whole(self.root / "lost.csv", lambda path: _write_lost(path, rows))
         return rows
 
     def _manifest_row(
@@ -199,22 +210,21 @@ def read_about(path: Path) -> dict[str, Any]:
         return read_metadata(pa.ipc.open_file(source).schema)
 
 
+def loss_of(row: Mapping[str, Any]) -> tuple[str, str]:
+    """What kind of loss a manifest row tells of, and the reason in full; both empty if nothing was lost."""
+    without = row["sampled_frames"] - row["face_frames"]
+    if row["reason"]:
+        return ("no face" if row["sampled_frames"] else "unreadable"), row["reason"]
+    if missed := missed_face(row):
+        return "manipulated face missed", missed
+    return ("frames without face", f"no face found on {without} frames") if without else ("", "")
+
+
 def missed_face(row: Mapping[str, Any]) -> str:
     """Why a manifest row has tracks and yet no main face; empty if it has one, or no track."""
     if row["main"] is not None or not row["tracks"]:
         return ""
     return MISSED.format(max(track["share"] for track in row["tracks"]))
-
-
-def replace_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Call write(temporary path) and put the result at path in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(unfinished)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _write_arrow(path: Path, table: pa.Table) -> None:
@@ -225,10 +235,9 @@ def _write_arrow(path: Path, table: pa.Table) -> None:
 def _write_lost(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["video", "sampled_frames", "frames_without_face", "reason"])
+        writer.writerow(["video", "sampled_frames", "frames_without_face", "lost", "reason"])
         for row in rows:
-            without = row["sampled_frames"] - row["face_frames"]
-            reason = row["reason"] or missed_face(row)
-            if reason or without:
-                reason = reason or "no face found on some frames"
-                writer.writerow([row["video"], row["sampled_frames"], without, reason])
+            kind, reason = loss_of(row)
+            if kind:
+                without = row["sampled_frames"] - row["face_frames"]
+                writer.writerow([row["video"], row["sampled_frames"], without, kind, reason])

@@ -25,6 +25,7 @@ SCHEMA = pa.schema(
         ("box", pa.list_(pa.float32(), 4)),  # smoothed, xyxy pixels of the full frame
         ("landmarks", pa.list_(pa.float32(), 10)),  # x0 y0 … x4 y4, as detected
         ("score", pa.float32()),
+        ("detected", pa.bool_()),  # on this very frame; else box, landmarks and score lie between two others'
         ("square", pa.list_(pa.int32(), 3)),  # what the crop shows: x0, y0, side in pixels of the full frame
         ("jpeg", pa.binary()),
     ]

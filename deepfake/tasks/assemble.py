@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ from deepfake.corpora.protocols import Protocol
 from deepfake.data.datamodule import FaceDataModule
 from deepfake.data.transforms import WindowTransform
 from deepfake.errors import UserError
+from deepfake.faces.fill import Filled, fill_store
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
+from deepfake.parallel import Executor
+from deepfake.records import Video
 from deepfake.training.checkpoint import Recipe
 
 
@@ -41,6 +45,25 @@ def make_store(data: Mapping[str, Any], settings: FaceSettings) -> FaceStore:
     return FaceStore(Path(data["store"]), settings, parts)
 
 
+def make_executor(cfg: DictConfig) -> Executor:
+    """Where cfg.parallel wants videos to be worked on."""
+    return Executor(**{name: value for name, value in to_plain(cfg.parallel).items() if name != "device"})
+
+
+def make_fill(cfg: DictConfig, store: FaceStore) -> Callable[[Sequence[Video]], Filled]:
+    """The function that extracts what the store lacks of some videos, as cfg asks."""
+    executor, device = make_executor(cfg), cfg.parallel.device
+    return partial(
+        fill_store,
+        store,
+        executor=executor,
+        # a cluster may have GPUs where this machine has none
+        device=pick_device(device) if executor.address is None else device,
+        overwrite=cfg.faces.overwrite,
+        main_face=cfg.data.main_face,
+    )
+
+
 def make_datamodule(
     cfg: DictConfig,
     recipe: Recipe,
@@ -51,9 +74,11 @@ def make_datamodule(
 ) -> FaceDataModule:
     """Corpus, store and loaders of cfg.data, for the detector of a recipe."""
     data = to_plain(cfg.data)
+    store = make_store(data, recipe.face_settings)
     return FaceDataModule(
         protocol=protocol,
-        store=make_store(data, recipe.face_settings),
+        store=store,
+        fill=make_fill(cfg, store),
         spec=build(recipe.net["input"]),
         transform=transform,
         batch_size=data["batch_size"],
@@ -63,8 +88,4 @@ def make_datamodule(
         eval_windows=recipe.eval_windows,
         min_track_share=recipe.min_track_share,
         seed=seed,
-        device=pick_device(cfg.parallel.device),
-        extract_workers=cfg.parallel.num_workers,
-        overwrite=cfg.faces.overwrite,
-        main_face=data["main_face"],
     )

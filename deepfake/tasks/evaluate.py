@@ -10,11 +10,11 @@ from pytorch_lightning.callbacks import RichProgressBar
 
 from deepfake.config import build, to_plain
 from deepfake.errors import UserError
+from deepfake.parallel import keep_freed_memory
 from deepfake.records import SPLITS
 from deepfake.tasks.assemble import make_datamodule
 from deepfake.tasks.protocol import announced_against
 from deepfake.tasks.results import conclude
-from deepfake.training.allocator import keep_freed_memory
 from deepfake.training.checkpoint import load_detector
 from deepfake.training.module import DetectorModule
 

@@ -1,11 +1,12 @@
-"""Fill the face store of a corpus."""
+"""Fill the face store of a corpus and prove what was cut out."""
 
 from __future__ import annotations
 
 import json
-import logging
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 from rich.console import Console
@@ -13,49 +14,72 @@ from rich.table import Table
 
 from deepfake.config import to_plain
 from deepfake.errors import SomeFailed
-from deepfake.faces.fill import fill_store
+from deepfake.faces.fill import Filled
+from deepfake.faces.store import FaceStore, loss_of
 from deepfake.reports.tables import shown
-from deepfake.tasks.assemble import face_settings, make_store, pick_device
+from deepfake.tasks.assemble import face_settings, make_fill, make_store
 from deepfake.tasks.protocol import announced
 
-log = logging.getLogger(__name__)
+Row = dict[str, Any]
 
 
 def main(cfg: DictConfig, run_dir: Path) -> None:
-    """Extract what is missing; raises SomeFailed if videos could not be read."""
+    """Extract what is missing, write summary and contact sheet; SomeFailed if videos could not be read."""
     data = to_plain(cfg.data)
     store = make_store(data, face_settings(cfg))
-    rows = fill_store(
-        store,
-        announced(data, run_dir).videos,
-        num_workers=cfg.parallel.num_workers,
-        device=pick_device(cfg.parallel.device),
-        overwrite=cfg.faces.overwrite,
-        main_face=data["main_face"],
-    )
-    failed = [row for row in rows if row["reason"] and not row["sampled_frames"]]
-    sampled = sum(row["sampled_frames"] for row in rows)
-    summary = {
+    filled = make_fill(cfg, store)(announced(data, run_dir).videos)
+    summary = summarise(store, filled)
+    (run_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    console = Console()
+    console.print(coverage_table(store, filled.rows))
+    if summary["losses"]:
+        console.print(loss_table(store, filled.rows))
+    console.print(f"summary in {shown(run_dir / 'summary.json')}", soft_wrap=True, highlight=False)
+    if summary["failed"]:
+        failed = f"{summary['failed']} of {len(filled.rows)} videos could not be read"
+        raise SomeFailed(f"{failed}: see {store.root / 'lost.csv'}")
+
+
+def summarise(store: FaceStore, filled: Filled) -> Row:
+    """Counts of the store, its losses by kind, and what this run did."""
+    rows = filled.rows
+    totals = {name: sum(row[name] for row in rows) for name in ("sampled_frames", "face_frames")}
+    losses = Counter(kind for row in rows if (kind := loss_of(row)[0]))
+    return {
         "store": str(store.root),
         "videos": len(rows),
-        "failed": len(failed),
-        "without_face": sum(bool(row["reason"]) for row in rows) - len(failed),
-        "sampled_frames": sampled,
-        "face_frames": sum(row["face_frames"] for row in rows),
+        "failed": losses["unreadable"],
+        **totals,
+        "coverage": round(totals["face_frames"] / max(totals["sampled_frames"], 1), 6),
         "tracks": sum(len(row["tracks"]) for row in rows),
+        "losses": dict(losses),
+        "extracted": filled.work.summary(),
     }
-    (run_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+
+
+def coverage_table(store: FaceStore, rows: Sequence[Row]) -> Table:
+    """Videos and the share of their frames with a face, by split and method."""
     table = Table(
         "split", "method", "videos", "faces on", title=f"face store {store.root}", title_justify="left"
     )
-    groups = Counter((row["split"] or "", row["method"]) for row in rows)
-    for (split, method), count in sorted(groups.items()):
-        group = [row for row in rows if (row["split"] or "", row["method"]) == (split, method)]
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["split"] or "", row["method"]), []).append(row)
+    for (split, method), group in sorted(groups.items()):
         faces, frames = (sum(row[name] for row in group) for name in ("face_frames", "sampled_frames"))
-        table.add_row(split, method, str(count), f"{faces / max(frames, 1):.1%} of frames")
-    Console().print(table)
-    log.info("summary in %s", shown(run_dir / "summary.json"))
-    if failed:
-        raise SomeFailed(
-            f"{len(failed)} of {len(rows)} videos could not be read: see {store.root / 'lost.csv'}"
-        )
+        table.add_row(split, method, str(len(group)), f"{faces / max(frames, 1):.1%} of frames")
+    return table
+
+
+def loss_table(store: FaceStore, rows: Sequence[Row]) -> Table:
+    """Kinds of loss, how many videos each took and one of them."""
+    title = f"losses, each in {store.root / 'lost.csv'}"
+    table = Table("lost", "videos", "for example", title=title, title_justify="left")
+    kinds: dict[str, list[str]] = {}
+    for row in rows:
+        kind, reason = loss_of(row)
+        if kind:
+            kinds.setdefault(kind, []).append(f"{row['video']}: {reason}")
+    for kind, examples in sorted(kinds.items()):
+        table.add_row(kind, str(len(examples)), examples[0])
+    return table

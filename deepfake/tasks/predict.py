@@ -18,15 +18,15 @@ from deepfake.config import to_plain
 from deepfake.data.dataset import to_tensor, window_crops
 from deepfake.data.windows import eval_windows, scored_tracks, track_frames
 from deepfake.errors import SomeFailed, UserError
-from deepfake.faces.fill import VIDEOS_A_WORKER, faces_of
+from deepfake.faces.jobs import faces_of, fitting
 from deepfake.faces.store import NO_FACE
 from deepfake.faces.video_faces import VideoFaces
 from deepfake.models.detector import Detector
-from deepfake.parallel import Failure, map_unordered, progress_bar
+from deepfake.parallel import Executor, Failure, progress_bar
 from deepfake.reports.prediction_page import write_page
 from deepfake.reports.tables import shown, write_csv
 from deepfake.scoring.aggregate import WindowScores, score_tracks, score_videos, verdict
-from deepfake.tasks.assemble import pick_device
+from deepfake.tasks.assemble import make_executor, pick_device
 from deepfake.training.checkpoint import Recipe, load_detector
 from deepfake.video.images import IMAGE_SUFFIXES
 from deepfake.video.probe import VIDEO_SUFFIXES
@@ -92,8 +92,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     found: dict[Path, Prediction] = {}
     with progress_bar() as progress:
         task = progress.add_task("scoring", total=len(files))
-        workers = config["parallel"]["num_workers"]
-        for prediction in predict_files(detector, recipe, files, device=device, num_workers=workers):
+        for prediction in predict_files(detector, recipe, files, make_executor(cfg), device=device):
             found[Path(prediction.file)] = prediction
             progress.advance(task)
     predictions = [found[file] for file in files]
@@ -130,19 +129,21 @@ def collect_files(given: str | Sequence[str]) -> list[Path]:
 
 
 def predict_files(
-    detector: Detector, recipe: Recipe, files: Sequence[Path], *, device: str, num_workers: int | None = None
+    detector: Detector, recipe: Recipe, files: Sequence[Path], executor: Executor, *, device: str
 ) -> Iterator[Prediction]:
-    """A prediction for every file, as they become ready; faces are extracted on all cores."""
+    """A prediction for every file, as they become ready; the executor's workers extract the faces."""
     extract = partial(faces_of, settings=recipe.face_settings, device=device)
-    workers = 1 if len(files) < 2 * VIDEOS_A_WORKER else num_workers
-    for outcome in map_unordered(extract, files, num_workers=workers):
-        name = str(outcome.item)
-        if isinstance(outcome.result, Failure):
-            yield Prediction(
-                file=name, status="error", prob=None, verdict="undetermined", reason=outcome.result.reason
-            )
-        else:
-            yield predict_faces(detector, recipe, name, outcome.result)
+    given: dict[Path, list[str]] = {}  # by the name that a worker started in another folder finds it under
+    for file in files:
+        given.setdefault(file.absolute(), []).append(str(file))
+    for outcome in fitting(executor, len(given)).map_unordered(extract, list(given)):
+        for name in given[outcome.item]:
+            if isinstance(outcome.result, Failure):
+                yield Prediction(
+                    file=name, status="error", prob=None, verdict="undetermined", reason=outcome.result.reason
+                )
+            else:
+                yield predict_faces(detector, recipe, name, outcome.result)
 
 
 def predict_faces(detector: Detector, recipe: Recipe, file: str, faces: VideoFaces) -> Prediction:

@@ -16,12 +16,12 @@ from pytorch_lightning.loggers import Logger
 from deepfake.config import build, to_plain
 from deepfake.corpora.protocols import Protocol
 from deepfake.errors import UserError
+from deepfake.parallel import keep_freed_memory
 from deepfake.records import FAKE, REAL
 from deepfake.reports.plots import plot_history
 from deepfake.tasks.assemble import face_settings, make_datamodule
 from deepfake.tasks.protocol import announced
 from deepfake.tasks.results import conclude
-from deepfake.training.allocator import keep_freed_memory
 from deepfake.training.checkpoint import Recipe, read_checkpoint, read_recipe
 from deepfake.training.module import DetectorModule
 from deepfake.training.progress import EpochLines

@@ -1,4 +1,4 @@
-"""Chosen frames of a video, decoded in one pass from the start: exact indices, one clip in memory."""
+"""Chosen frames of a video, decoded in one pass up to the last one: exact indices, one clip in memory."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import av
 import numpy as np
 
 from deepfake.errors import DecodeError
@@ -13,6 +14,9 @@ from deepfake.records import Frames
 from deepfake.video.probe import Scan, open_video, scan
 
 log = logging.getLogger(__name__)
+
+SKIPPING = frozenset("h264 hevc mpeg2video mpeg4".split())
+"""Codecs whose decoder takes or leaves each frame as told; that of AV1 works ahead and loses wanted ones."""
 
 
 def read_clips(path: Path, clips: Sequence[np.ndarray], *, scanned: Scan | None = None) -> Iterator[Frames]:
@@ -28,17 +32,20 @@ def read_clips(path: Path, clips: Sequence[np.ndarray], *, scanned: Scan | None 
         raise ValueError(f"clips must ascend within 0 … {last}: {wanted.tolist()}")
     frames = read_frames(path, wanted, scanned)
     for clip in clips:
-        rgb = np.stack([next(frames) for _ in clip])
+        rgb = np.empty((len(clip), scanned.info.height, scanned.info.width, 3), np.uint8)
+        for place in range(len(clip)):
+            rgb[place] = next(frames)
         yield Frames(rgb, np.asarray(clip, np.int64), scanned.time_s[clip])
 
 
 def read_frames(path: Path, wanted: np.ndarray, scanned: Scan) -> Iterator[np.ndarray]:
     """Each wanted frame, (H, W, 3) uint8 RGB as shown; wanted: ascending indices.
 
-    decord first; where it fails, PyAV goes on from the frame that is due.
+    PyAV where the file has time stamps: it then passes over unwanted frames that no other frame leans on.
+    Elsewhere decord, and where that fails, PyAV goes on from the frame that is due.
     """
     done = 0
-    if decord_can(scanned):
+    if scanned.stamps is None and decord_can(scanned):
         try:
             for rgb in decord_frames(path, wanted, scanned):
                 yield rgb
@@ -99,11 +106,11 @@ def pyav_frames(path: Path, wanted: np.ndarray, scanned: Scan) -> Iterator[np.nd
     places = None if scanned.stamps is None else {s: i for i, s in enumerate(scanned.stamps.tolist())}
     left = iter(wanted.tolist())
     due = next(left, None)
+    if due is None:
+        return
     container, stream = open_video(path)
     with container:
-        for count, frame in enumerate(container.decode(stream)):
-            if due is None:
-                return
+        for count, frame in enumerate(decoded(container, stream, wanted, scanned)):
             index = count if places is None else places.get(frame.pts)
             if index is None or index > due:
                 raise ValueError("the frame is lost or its time stamp is")
@@ -111,8 +118,26 @@ def pyav_frames(path: Path, wanted: np.ndarray, scanned: Scan) -> Iterator[np.nd
                 rgb = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
                 yield checked(np.ascontiguousarray(rgb), scanned)
                 due = next(left, None)
-    if due is not None:
-        raise EOFError("the video ends early")
+                if due is None:
+                    return
+    raise EOFError("the video ends early")
+
+
+def decoded(
+    container: av.container.InputContainer, stream: av.VideoStream, wanted: np.ndarray, scanned: Scan
+) -> Iterator[av.VideoFrame]:
+    """Frames in order of presentation, all wanted ones among them.
+
+    Of the others those that serve as no reference are not decoded (B-frames mostly, a third to half of a
+    usual video), which changes no other frame; without stamps every frame is, since they must be counted.
+    """
+    if scanned.stamps is None or scanned.info.codec not in SKIPPING:
+        yield from container.decode(stream)
+        return
+    wanted_stamps = set(scanned.stamps[wanted].tolist())
+    for packet in container.demux(stream):
+        stream.codec_context.skip_frame = "DEFAULT" if packet.pts in wanted_stamps else "NONREF"
+        yield from packet.decode()
 
 
 def checked(rgb: np.ndarray, scanned: Scan) -> np.ndarray:

@@ -7,8 +7,10 @@ from deepfake.corpora.protocols import Protocol
 from deepfake.data.datamodule import FaceDataModule
 from deepfake.data.windows import TrackFrames
 from deepfake.errors import UserError
+from deepfake.faces.fill import Filled
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
+from deepfake.faces.work import Work
 from deepfake.records import InputSpec
 
 SPEC = InputSpec(size=8, margin=1.3, mean=(0, 0, 0), std=(1, 1, 1))
@@ -17,7 +19,10 @@ SPEC = InputSpec(size=8, margin=1.3, mean=(0, 0, 0), std=(1, 1, 1))
 def prepared(tmp_path: Path, mains: list[int | None], labels: list[int]) -> FaceDataModule:
     """A datamodule of videos with two tracks each, all for training."""
     module = FaceDataModule(
-        protocol=lambda: Protocol(name="x", videos=()), store=FaceStore(tmp_path, FaceSettings()), spec=SPEC
+        protocol=lambda: Protocol(name="x", videos=()),
+        store=FaceStore(tmp_path, FaceSettings()),
+        fill=lambda videos: Filled([], Work()),
+        spec=SPEC,
     )
     module.manifest = [
         {

@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from deepfake.errors import DecodeError, UserError
-from deepfake.faces import fill
+from deepfake.faces import fill, jobs
 from deepfake.faces.choose import Choice, choose, mask_shares, region_shares
 from deepfake.faces.extract import to_table
 from deepfake.faces.settings import FaceSettings
-from deepfake.faces.store import FaceStore, read_about
+from deepfake.faces.store import MISSED, FaceStore, read_about
 from deepfake.faces.video_faces import METADATA_KEY, VideoFaces
 from deepfake.records import FAKE, REAL, Video, VideoInfo
 from deepfake.video.write import write_video
@@ -34,7 +34,7 @@ def faces_with(
     )
     rows = [
         {"track": track, "clip": 0, "step": frame, "frame": frame, "time_s": frame / 25, "box": box}
-        | {"landmarks": [0.0] * 10, "score": 1.0, "square": [0, 0, 8], "jpeg": b"crop"}
+        | {"landmarks": [0.0] * 10, "score": 1.0, "detected": True, "square": [0, 0, 8], "jpeg": b"crop"}
         for track, boxes in enumerate(tracks)
         for frame, box in boxes.items()
     ]
@@ -167,11 +167,11 @@ def extracted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the videos that were extracted, each of which shows TWO."""
     names: list[str] = []
 
-    def faces_of(path: Path, settings: FaceSettings, *, device: str) -> VideoFaces:
-        names.append(str(path))
+    def faces_of(path: Path, *_: object, **__: object) -> VideoFaces:
+        names.append(path.stem)
         return TWO
 
-    monkeypatch.setattr(fill, "faces_of", faces_of)
+    monkeypatch.setattr(jobs, "faces_of", faces_of)
     return names
 
 
@@ -198,7 +198,7 @@ def test_the_manifest_says_which_track_was_chosen_and_by_what(
     store: FaceStore, extracted: list[str], tmp_path: Path
 ) -> None:
     mask = mask_film(tmp_path / "mask.mp4", *[SMALL] * 4)
-    rows = fill.fill_store(store, [video("real"), video("fake", mask=mask, partner="real")])
+    rows = fill.fill_store(store, [video("real"), video("fake", mask=mask, partner="real")]).rows
     assert rows == pq.read_table(store.root / "manifest.parquet").to_pylist()
     assert [(row["main"], row["main_by"]) for row in rows] == [(0, "size"), (1, "mask")]
     assert [[t["share"] for t in row["tracks"]] for row in rows] == [[None, None], [0.0, 1.0]]
@@ -209,24 +209,24 @@ def test_a_fake_whose_manipulated_face_was_missed_is_counted_and_listed(
 ) -> None:
     mask = mask_film(tmp_path / "mask.mp4", *[(64.0, 96.0, 96.0, 128.0)] * 4)
     with caplog.at_level(logging.WARNING):
-        (row,) = fill.fill_store(store, [video("fake", mask=mask)])
+        (row,) = fill.fill_store(store, [video("fake", mask=mask)]).rows
     assert (row["main"], row["main_by"], row["reason"]) == (None, "mask", "")
     assert "1 fakes without their manipulated face" in caplog.text
     with (store.root / "lost.csv").open() as file:
         assert [list(line.values()) for line in csv.DictReader(file)] == [
-            ["fake", "4", "0", "the manipulated face was not tracked: the best track holds 0% of the mask"]
+            ["fake", "4", "0", "manipulated face missed", MISSED.format(0)]
         ]
 
 
 def test_masks_that_came_later_are_looked_at_without_new_detection(
     store: FaceStore, extracted: list[str], tmp_path: Path
 ) -> None:
-    assert fill.fill_store(store, [video("fake")])[0]["main_by"] == "size"
+    assert fill.fill_store(store, [video("fake")]).rows[0]["main_by"] == "size"
     mask = mask_film(tmp_path / "mask.mp4", *[SMALL] * 4)
-    (row,) = fill.fill_store(store, [video("fake", mask=mask)])
+    (row,) = fill.fill_store(store, [video("fake", mask=mask)]).rows
     assert (row["main"], row["main_by"]) == (1, "mask")
     mask.unlink()  # nobody looks at it again
-    assert fill.fill_store(store, [video("fake", mask=mask)]) == [row]
+    assert fill.fill_store(store, [video("fake", mask=mask)]).rows == [row]
     assert extracted == ["fake"]
 
 
@@ -238,12 +238,12 @@ def test_an_unreadable_mask_is_reported_and_costs_only_the_mask_shares(
     for _ in range(2):  # when extracting, and as one that came later
         caplog.clear()
         with caplog.at_level(logging.WARNING):
-            (row,) = fill.fill_store(store, [video("fake", mask=mask)])
+            (row,) = fill.fill_store(store, [video("fake", mask=mask)]).rows
         assert (row["main"], row["main_by"], row["face_frames"]) == (0, "size", 4)
         assert "1 masks could not be read" in caplog.text
         assert caplog.text.count("mask.mp4: not a readable video") == 1
     mask_film(mask, *[SMALL] * 4)  # mended
-    assert fill.fill_store(store, [video("fake", mask=mask)])[0]["main"] == 1
+    assert fill.fill_store(store, [video("fake", mask=mask)]).rows[0]["main"] == 1
     assert extracted == ["fake"]
 
 

@@ -1,36 +1,74 @@
+import errno
+import logging
+import os
+import threading
+import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from deepfake.faces import fill
+from deepfake.errors import Stopped, UserError
+from deepfake.faces import fill, jobs, work
+from deepfake.faces.claims import claim
 from deepfake.faces.extract import to_table
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
 from deepfake.faces.video_faces import VideoFaces
+from deepfake.parallel import Executor
 from deepfake.records import REAL, Video, VideoInfo
 
 SETTINGS = FaceSettings()
 INFO = VideoInfo(num_frames=8, fps=25, width=8, height=8, rotation_deg=0, codec="h264", container="mov")
+HERE = Executor(num_workers=1)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FaceStore:
+    return FaceStore(tmp_path / "store", SETTINGS)
+
+
+@pytest.fixture
+def extracted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the videos that were extracted, in order."""
+    names: list[str] = []
+
+    def faces_of(path: Path, settings: FaceSettings, **_: Any) -> VideoFaces:
+        names.append(path.stem)
+        return VideoFaces(to_table([]), INFO, settings, (0, 1), source_bytes=path.stat().st_size)
+
+    monkeypatch.setattr(jobs, "faces_of", faces_of)
+    return names
+
+
+def videos(folder: Path, count: int) -> list[Video]:
+    """Files of 1, 2, 3 … bytes, the largest first."""
+    folder.mkdir(exist_ok=True)
+    made = []
+    for number in range(count):
+        path = folder / f"v{number:02}.mp4"
+        path.write_bytes(bytes(count - number))
+        made.append(Video(key=path.stem, path=path, corpus="x", label=REAL, method="real"))
+    return made
+
+
+def files(store: FaceStore) -> list[str]:
+    return sorted(str(p.relative_to(store.root)) for p in store.root.rglob("*") if p.is_file())
 
 
 def test_another_file_under_the_same_key_is_extracted_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    store: FaceStore, extracted: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    extracted = []
-
-    def faces_of(path: Path, *_: Any, **__: Any) -> VideoFaces:
-        extracted.append(path.parent.name)
-        return VideoFaces(to_table([]), INFO, SETTINGS, (0, 1), source_bytes=path.stat().st_size)
-
-    monkeypatch.setattr(fill, "faces_of", faces_of)
-    store = FaceStore(tmp_path / "store", SETTINGS)
+    counts = []
     for root, content in (("first", b"abc"), ("moved", b"abc"), ("other", b"abcd"), ("other", b"abcd")):
         path = tmp_path / root / "a.mp4"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
         fill.fill_store(store, [Video(key="a", path=path, corpus="x", label=REAL, method="real")])
-    assert extracted == ["first", "other"]
+        counts.append(len(extracted))
+    assert counts == [1, 1, 2, 2]
     assert caplog.text.count("1 videos in ") == 1
     assert "were other files when they were extracted" in caplog.text
 
@@ -40,3 +78,95 @@ def test_a_file_of_an_older_store_does_not_say_its_size_and_is_kept(tmp_path: Pa
     store.write("a", VideoFaces(to_table([]), INFO, SETTINGS, (0,)))
     assert store.has("a", tmp_path / "a.mp4")
     assert not store.has("b", tmp_path / "b.mp4")
+
+
+def test_other_settings_are_refused_by_name_and_overwritten_only_where_they_differ(
+    store: FaceStore, extracted: list[str], tmp_path: Path
+) -> None:
+    films = videos(tmp_path / "films", 3)
+    fill.fill_store(store, films, executor=HERE)
+    other = replace(store, settings=replace(SETTINGS, margin=2.0))
+    with pytest.raises(
+        UserError, match=r"\(stored != wanted\): margin: 1.6 != 2.0\. .*faces\.overwrite=true"
+    ):
+        fill.fill_store(other, films)
+    assert fill.fill_store(other, films[:1], overwrite=True).work.counts["videos"] == 1
+    assert fill.fill_store(other, films, overwrite=True).work.counts["videos"] == 2  # as after a kill
+    assert fill.fill_store(other, films).work.counts["videos"] == 0
+    assert extracted == ["v00", "v01", "v02", "v00", "v01", "v02"]
+
+
+def test_a_video_that_another_extraction_finishes_meanwhile_is_waited_for_and_not_done_twice(
+    store: FaceStore, extracted: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    films = videos(tmp_path / "films", 3)
+    theirs = films[1]
+
+    def the_other_one() -> None:
+        with claim(store.path_of(theirs.key)):
+            ready.set()
+            while len(extracted) < 2:
+                time.sleep(0.01)
+            time.sleep(0.2)
+            store.write(theirs.key, VideoFaces(to_table([]), INFO, SETTINGS, (0, 1), source_bytes=2))
+
+    ready = threading.Event()
+    thread = threading.Thread(target=the_other_one)
+    thread.start()
+    ready.wait()
+    with caplog.at_level(logging.INFO):
+        filled = fill.fill_store(store, films, executor=HERE)
+    thread.join()
+    assert extracted == ["v00", "v02"]
+    assert (len(filled.rows), filled.work.counts["videos"]) == (3, 2)
+    assert caplog.text.count("1 videos are with another extraction: waiting for it") == 1
+    faces = [f"faces/v0{number}.arrow" for number in range(3)]
+    assert files(store) == [*faces, "lost.csv", "manifest.parquet"]
+
+
+def test_a_video_that_another_extraction_gives_up_is_done_here(
+    store: FaceStore, extracted: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films = videos(tmp_path / "films", 2)
+    theirs = claim(store.path_of("v00"))
+    theirs.__enter__()
+    monkeypatch.setattr(fill.time, "sleep", lambda _: theirs.__exit__(None, None, None))
+    fill.fill_store(store, films, executor=HERE)
+    assert extracted == ["v01", "v00"]
+
+
+def test_a_full_disk_stops_with_one_clear_message_and_keeps_what_is_done(
+    store: FaceStore, extracted: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films = videos(tmp_path / "films", 5)
+    write = FaceStore.write
+
+    def full_after_two(self: FaceStore, key: str, faces: VideoFaces) -> None:
+        if len(extracted) > 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(self, key, faces)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FaceStore, "write", full_after_two)
+        with pytest.raises(
+            Stopped, match=r"no space left on the disk of .*store after 2 of 5 videos; .*again"
+        ):
+            fill.fill_store(store, films, executor=HERE)
+    assert files(store) == ["faces/v00.arrow", "faces/v01.arrow"]
+    assert fill.fill_store(store, films, executor=HERE).work.counts["videos"] == 3
+
+
+def test_the_estimate_comes_from_videos_of_all_sizes_and_warns_of_a_small_disk(
+    store: FaceStore, extracted: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    films = videos(tmp_path / "films", 40)
+    monkeypatch.setattr(work.shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
+    with caplog.at_level(logging.INFO):
+        filled = fill.fill_store(store, films, executor=HERE)
+    size = store.path_of("v00").stat().st_size
+    assert filled.work.counts["bytes"] == 40 * size
+    assert extracted[:8] == ["v37", "v32", "v27", "v22", "v17", "v12", "v07", "v02"]
+    assert extracted[8:] == [v.key for v in films if v.key not in extracted[:8]]
+    assert "by the first 8 of 40 videos, of all sizes: about 0:00:" in caplog.text
+    assert f"{40 * size / 1000:.1f} kB, of {(10_000 + 8 * size) / 1000:.1f} kB free" in caplog.text
+    assert "will be full before the end" in caplog.text

@@ -6,8 +6,8 @@ import pytest
 from films import cut, film, number_of
 
 from deepfake.errors import DecodeError
-from deepfake.video.decode import decord_can, decord_frames, pyav_frames, read_clips
-from deepfake.video.probe import Scan, scan
+from deepfake.video.decode import decoded, decord_can, decord_frames, pyav_frames, read_clips
+from deepfake.video.probe import Scan, open_video, scan
 
 CLIPS = [np.array([0, 1]), np.array([5, 6, 7]), np.array([20]), np.array([38, 39])]
 FILMS = {
@@ -39,6 +39,27 @@ def test_clips_hold_exactly_the_frames_and_times_asked_for(tmp_path: Path, name:
     assert [number_of(rgb) for clip in clips for rgb in clip.rgb] == np.concatenate(CLIPS).tolist()
     for clip in clips:
         assert clip.time_s == pytest.approx(clip.index / 25, abs=1.1e-3)  # mkv and webm count whole ms
+
+
+@pytest.mark.parametrize("name", FILMS)
+def test_frames_left_out_change_no_pixel_of_those_that_are_read(tmp_path: Path, name: str) -> None:
+    codec, options = FILMS[name]
+    path = film(tmp_path / name, codec, options=options)
+    (every,) = read_clips(path, [np.arange(40)])
+    for wanted in ([39], [3, 17], list(range(1, 40, 5))):
+        (some,) = read_clips(path, [np.array(wanted)])
+        assert np.array_equal(some.rgb, every.rgb[wanted])
+
+
+def test_frames_that_nothing_leans_on_are_not_decoded(tmp_path: Path) -> None:
+    path = film(tmp_path / "film.mp4", options={"bf": "3", "g": "250"})
+    container, stream = open_video(path)
+    with container:
+        times = [frame.pts for frame in decoded(container, stream, np.array([10, 39]), scan(path))]
+    stamps = scan(path).stamps
+    assert stamps is not None
+    assert set(stamps[[10, 39]]) <= set(times) < set(stamps)
+    assert len(times) <= 30
 
 
 def test_both_readers_give_the_same_pixels(tmp_path: Path) -> None:
@@ -120,15 +141,18 @@ def test_decord_is_not_asked_for_what_it_reads_wrong(tmp_path: Path) -> None:
 def test_where_decord_breaks_pyav_goes_on_without_a_gap(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = film(tmp_path / "film.mp4")
+    path = film(tmp_path / "film.avi", "mpeg4")  # without time stamps decord is asked first
+    asked = []
 
     def breaks_after_three(path: Path, wanted: np.ndarray, scanned: Scan) -> object:
+        asked.append(path)
         yield from pyav_frames(path, wanted[:3], scanned)
         raise RuntimeError("broken")
 
     monkeypatch.setattr("deepfake.video.decode.decord_frames", breaks_after_three)
     (clip,) = read_clips(path, [np.arange(0, 40, 4)])
     assert [number_of(rgb) for rgb in clip.rgb] == list(range(0, 40, 4))
+    assert asked == [path]
 
 
 def test_a_film_with_a_damaged_middle_names_itself_and_the_frame(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from deepfake.corpora.demo.fakes import real_frames, reenacted_frames, swapped_f
 from deepfake.corpora.demo.footage import random_footage
 from deepfake.corpora.demo.people import Person, random_person
 from deepfake.errors import UserError
-from deepfake.parallel import Failure, map_unordered, progress_bar
+from deepfake.parallel import Executor, Failure, progress_bar
 from deepfake.records import FAKE, REAL, Video
 from deepfake.video.write import write_video
 
@@ -143,7 +143,7 @@ def _claim(root: Path, made: dict[str, int]) -> None:
 def _render(clips: list[Clip], num_workers: int | None) -> None:
     with progress_bar() as progress:
         task = progress.add_task("rendering demo videos", total=2 * len(clips))
-        for outcome in map_unordered(Clip.render, clips, num_workers=num_workers):
+        for outcome in Executor(num_workers=num_workers).map_unordered(Clip.render, clips):
             if isinstance(outcome.result, Failure):
                 raise outcome.result.error
             progress.advance(task, 2)

@@ -1,0 +1,71 @@
+"""One maker a file: processes, on one machine or many, that fill the same folder share the work by locks.
+
+A file `a.arrow` is made by whoever holds the lock `.a.arrow.lock` beside it, under a name of the maker's own,
+and appears only when it is whole. The system frees the lock of a process that dies.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def claim(path: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Whether this process alone may make path now; False where another one is at it, unless told to wait.
+
+    Look again whether path is still to be made: the other one may have finished it just before.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(lock_of(path), timeout=-1 if wait else 0)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    except OSError as err:  # a file system without locks: work may be done twice, but never half
+        log.debug("%s cannot be locked: %s", path, err)
+        yield True
+        return
+    try:
+        yield True
+    finally:
+        # whoever waits for this very file finds its work done, or takes the next lock of that name
+        lock_of(path).unlink(missing_ok=True)
+        lock.release()
+
+
+def replace_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Call write(temporary path) and put the result at path in one step, once it is safe on the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        write(unfinished)
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left below folder, their unfinished files and locks."""
+    for left in sorted([*folder.rglob(".*.tmp"), *folder.rglob(".*.lock")]):
+        ending = 1 if left.suffix == ".lock" else 2
+        path = left.with_name(left.name[1:].rsplit(".", ending)[0])
+        with claim(path) as mine:
+            if mine:
+                left.unlink(missing_ok=True)
+
+
+def lock_of(path: Path) -> Path:
+    """The lock beside a file."""
+    return path.with_name(f".{path.name}.lock")

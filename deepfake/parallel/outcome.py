@@ -1,0 +1,48 @@
+"""What became of an item that a function was mapped over, and how its progress is shown."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a function raised for one item, or that its worker died."""
+
+    error: BaseException
+
+    @property
+    def reason(self) -> str:
+        """One line for a table."""
+        return f"{type(self.error).__name__}: {self.error}".splitlines()[0]
+
+
+class WorkerDied(RuntimeError):
+    """An item ended its worker process every time it was tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[Item, Result]):
+    """An item and what became of it."""
+
+    item: Item
+    result: Result | Failure
+
+
+def num_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def progress_bar() -> Progress:
+    """The one look of progress in this project."""
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    )

@@ -1,0 +1,351 @@
+import json
+import logging
+import os
+import resource
+import signal
+import subprocess
+import sys
+import sysconfig
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from deepfake.errors import UserError
+from deepfake.parallel import Executor, Failure, feed, worker
+
+ROOT = Path(__file__).parents[2]
+TWO = Executor(num_workers=2)
+DIED = "WorkerDied: its worker process died twice (crash or out of memory, limit {})"
+
+
+def inverse(item: int) -> float:
+    return 1 / item
+
+
+def pid(item: Any) -> int:
+    time.sleep(0.1)
+    return os.getpid()
+
+
+def note(folder: Path, item: int) -> None:
+    with open(folder / "runs", "a", buffering=1) as file:
+        file.write(f"{item}\n")
+
+
+def runs(folder: Path) -> Counter[int]:
+    return Counter(map(int, (folder / "runs").read_text().split()))
+
+
+def kill_at_3_and_7(job: tuple[Path, int]) -> int:
+    folder, item = job
+    note(folder, item)
+    time.sleep(0.02)
+    if item in (3, 7):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+def die_the_first_time(job: tuple[Path, int]) -> int:
+    folder, item = job
+    note(folder, item)
+    if runs(folder)[item] == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+def sleep_and_note(job: tuple[Path, int]) -> int:
+    note(*job)
+    time.sleep(0.2)
+    return job[1]
+
+
+def eat_memory_at_2(item: int) -> int:
+    eaten = []
+    while item == 2:
+        eaten.append(bytearray(b"x") * (16 << 20))
+        time.sleep(0.02)
+    return item
+
+
+def faults_of_big_blocks(item: int) -> int:
+    before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+    for _ in range(50):
+        bytearray(b"x") * (8 << 20)
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before
+
+
+class Awkward(Exception):
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(f"{what} {why}")
+
+
+def return_or_raise_what_cannot_travel(item: Any) -> Any:
+    if item == "raise":
+        raise Awkward("cannot", "unpickle")
+    return threading.Lock() if item == "return" else item
+
+
+def threads_of_opencv(item: int) -> int:
+    import cv2
+
+    return cv2.getNumThreads()
+
+
+def answers(executor: Executor, function: Callable[[Any], Any], items: list[Any]) -> dict[Any, Any]:
+    outcomes = list(executor.map_unordered(function, items))
+    assert sorted(outcome.item for outcome in outcomes) == sorted(items)
+    return {o.item: o.result.reason if isinstance(o.result, Failure) else o.result for o in outcomes}
+
+
+def worker_processes(parent: int | None = None) -> list[int]:
+    return [p.pid for p in psutil.Process(parent).children() if "spawn_main" in " ".join(p.cmdline())]
+
+
+def gone(pids: list[int], *, within_s: float) -> bool:
+    until = time.monotonic() + within_s
+    while any(psutil.pid_exists(p) and psutil.Process(p).status() != "zombie" for p in pids):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+class Cluster:
+    """A scheduler and workers as a user would start them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.note, self.processes = folder / "scheduler.json", []
+        self.scheduler = self.start("scheduler", "--host=127.0.0.1", "--port=0", "--no-dashboard")
+        while not self.note.is_file() or not self.note.read_text().endswith("}"):
+            time.sleep(0.02)
+        self.executor = Executor(address=json.loads(self.note.read_text())["address"])
+
+    def start(self, what: str, *options: str, python: tuple[str, ...] = (), **env: str) -> int:
+        command = (sys.executable, *python, "-m", f"distributed.cli.dask_{what}", *options)
+        process = subprocess.Popen(
+            [*command, f"--scheduler-file={self.note}"],
+            env=os.environ | {"PYTHONPATH": str(ROOT)} | env,
+            cwd=self.note.parent,
+            start_new_session=True,
+            stderr=subprocess.DEVNULL,
+        )
+        self.processes.append(process)
+        return process.pid
+
+    def start_worker(self, *options: str, **more: Any) -> int:
+        return self.start("worker", "--nthreads=1", "--no-dashboard", *options, **more)
+
+    def close(self) -> None:
+        for process in reversed(self.processes):
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path)
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
+    cluster.start_worker("--nworkers=2")
+    while len(set(answers(cluster.executor, pid, [1, 2]).values())) < 2:
+        pass
+    yield cluster
+    cluster.close()
+
+
+def test_all_places_give_the_same_results(two_workers: Cluster) -> None:
+    items = list(range(10))
+    expected = {0: "ZeroDivisionError: division by zero"} | {item: 1 / item for item in items[1:]}
+    for executor in (Executor(num_workers=1), TWO, two_workers.executor):
+        assert answers(executor, inverse, items) == expected
+        assert answers(executor, inverse, []) == {}
+
+
+def test_an_item_that_kills_its_workers_runs_twice_and_all_others_once(tmp_path: Path) -> None:
+    jobs = [(tmp_path, item) for item in range(12)]
+    found = answers(Executor(num_workers=2, memory_limit="2GB"), kill_at_3_and_7, jobs)
+    reasons = {3: DIED.format("2.0 GB"), 7: DIED.format("2.0 GB")}
+    assert found == {(tmp_path, item): reasons.get(item, item) for item in range(12)}
+    # two killers at once are the other's innocent neighbour; neither cost anybody a second run
+    assert runs(tmp_path) == Counter(range(12)) + Counter([3, 7])
+
+
+def test_an_item_whose_worker_dies_once_is_done_the_second_time(tmp_path: Path) -> None:
+    jobs = [(tmp_path, item) for item in range(4)]
+    assert answers(TWO, die_the_first_time, jobs) == {job: job[1] for job in jobs}
+    assert runs(tmp_path) == dict.fromkeys(range(4), 2)
+
+
+def test_an_item_that_grows_past_the_memory_limit_fails_alone() -> None:
+    found = answers(Executor(num_workers=2, memory_limit="500MB"), eat_memory_at_2, list(range(5)))
+    assert found == {0: 0, 1: 1, 2: DIED.format("0.5 GB"), 3: 3, 4: 4}
+
+
+def test_what_cannot_be_pickled_fails_alone() -> None:
+    lock = threading.Lock()
+    outcomes = list(TWO.map_unordered(return_or_raise_what_cannot_travel, ["raise", "return", lock, "fine"]))
+    found = {o.item: o.result.reason if isinstance(o.result, Failure) else o.result for o in outcomes}
+    assert found == {
+        "raise": "RuntimeError: Awkward: cannot unpickle",
+        "return": "TypeError: cannot pickle '_thread.lock' object",
+        lock: "TypeError: cannot pickle '_thread.lock' object",
+        "fine": "fine",
+    }
+
+
+def test_workers_do_not_run_far_ahead_of_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "MAX_UNREAD", 3)
+    outcomes = TWO.map_unordered(kill_at_3_and_7, [(tmp_path, item) for item in range(10, 50)])
+    next(outcomes)
+    while runs(tmp_path).total() < 1 + 3 + 2:  # read, waiting, and one in every worker
+        time.sleep(0.05)
+    time.sleep(0.5)
+    assert runs(tmp_path).total() == 1 + 3 + 2
+    assert len(list(outcomes)) == 39
+
+
+def test_a_memory_limit_that_is_no_size_is_named() -> None:
+    with pytest.raises(UserError, match=r"parallel\.memory_limit=lots: not a size"):
+        list(Executor(num_workers=2, memory_limit="lots").map_unordered(inverse, [1, 2]))
+
+
+def test_workers_keep_freed_memory_and_use_one_thread_of_opencv(two_workers: Cluster) -> None:
+    import cv2  # noqa: F401  # as a module of a function would
+
+    for executor in (TWO, two_workers.executor):
+        faults = answers(executor, faults_of_big_blocks, list(range(4)))
+        assert max(faults.values()) < 3 * 2048  # of the first blocks; handed back each time it is 50 × 2048
+        assert set(answers(executor, threads_of_opencv, list(range(8))).values()) >= {1}
+
+
+def test_what_a_generator_leaves_when_closed_early_is_a_cluster_at_rest(two_workers: Cluster) -> None:
+    before = set(answers(two_workers.executor, pid, list(range(8))).values())
+    outcomes = two_workers.executor.map_unordered(pid, range(1000))
+    assert next(outcomes).result in before
+    outcomes.close()
+    assert set(answers(two_workers.executor, pid, list(range(8))).values()) == before
+
+
+def test_a_generator_closed_early_leaves_no_process() -> None:
+    outcomes = TWO.map_unordered(pid, range(1000))
+    next(outcomes)
+    assert len(worker_processes()) == 2
+    outcomes.close()
+    assert worker_processes() == []
+    assert "OMP_NUM_THREADS" not in os.environ
+
+
+def test_a_lost_machine_costs_no_item(cluster: Cluster) -> None:
+    folder = cluster.note.parent
+    lost = cluster.start_worker("--nworkers=2")
+    outcomes = cluster.executor.map_unordered(sleep_and_note, [(folder, item) for item in range(12)])
+    done = [next(outcomes).result for _ in range(3)]
+    cluster.start_worker("--nworkers=2")
+    os.killpg(lost, signal.SIGKILL)
+    done += [outcome.result for outcome in outcomes]
+    assert sorted(done) == list(range(12))
+    assert set(runs(folder)) == set(range(12))
+    assert runs(folder).total() <= 14  # two ran on the lost machine
+
+
+def test_a_cluster_without_workers_is_waited_for(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(feed, "PATIENCE_S", 0.1)
+    starting = threading.Timer(0.5, cluster.start_worker)
+    starting.start()
+    with caplog.at_level(logging.WARNING, "deepfake"):
+        assert answers(cluster.executor, inverse, [1, 2]) == {1: 1.0, 2: 0.5}
+    address = cluster.executor.address
+    assert caplog.messages == [
+        f"waiting for workers: `dask worker {address} --nthreads 1 --nworkers N` starts some"
+    ]
+
+
+def test_a_scheduler_that_vanishes_is_one_clear_error(cluster: Cluster) -> None:
+    cluster.start_worker()
+    outcomes = cluster.executor.map_unordered(pid, range(1000))
+    next(outcomes)
+    os.kill(cluster.scheduler, signal.SIGKILL)
+    with pytest.raises(UserError, match=f"lost the Dask scheduler at {cluster.executor.address}"):
+        list(outcomes)
+
+
+def test_a_wrong_address_is_named_with_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deepfake.parallel.cluster.CONNECT_S", 0.5)
+    for address in ("tcp://127.0.0.1:1", "nonsense://here"):
+        with pytest.raises(UserError, match=f"parallel.address={address}: .*`dask worker {address} "):
+            list(Executor(address=address).map_unordered(inverse, [1]))
+
+
+def test_a_worker_without_this_package_is_named(cluster: Cluster) -> None:
+    site = sysconfig.get_paths()["purelib"]  # without the link to this checkout that site adds
+    cluster.start_worker("--no-nanny", python=("-S",), PYTHONPATH=site)
+    with pytest.raises(UserError, match=r"worker tcp://127.* differs .*No module named 'deepfake'"):
+        list(cluster.executor.map_unordered(inverse, [1, 2]))
+
+
+def test_a_worker_with_another_version_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = (*worker.versions(), ("torch", "1.0"))
+    monkeypatch.setattr(worker, "versions", lambda: versions)
+    with pytest.raises(UserError, match=r"worker tcp://127.* differs .*it has torch \d.*, not 1\.0\)"):
+        list(TWO.map_unordered(inverse, [1, 2]))
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from deepfake.parallel import Executor
+from tests.parallel.test_executor import kill_at_3_and_7, pid, worker_processes
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        jobs = [(Path(sys.argv[1]), item) for item in range(6)]
+        outcomes = Executor(num_workers=2).map_unordered(kill_at_3_and_7, jobs)
+        print(sorted(outcome.item[1] for outcome in outcomes))
+    for outcome in Executor(num_workers=2).map_unordered(pid, range(0 if sys.argv[1:] else 1000)):
+        print(*worker_processes(), flush=True)
+"""
+
+
+def start_script(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    return subprocess.Popen(
+        [sys.executable, str(tmp_path / "script.py"), *arguments],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_nothing_but_the_result_is_printed_even_when_workers_die(tmp_path: Path) -> None:
+    assert start_script(tmp_path, str(tmp_path)).communicate() == ("[0, 1, 2, 3, 4, 5]\n", "")
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT])
+def test_workers_do_not_outlive_their_parent(tmp_path: Path, signal_number: int) -> None:
+    script = start_script(tmp_path)
+    assert script.stdout is not None
+    workers = [int(word) for word in script.stdout.readline().split()]
+    assert len(workers) == 2
+    if signal_number == signal.SIGKILL:
+        script.kill()
+    else:  # Ctrl-C reaches all
+        os.killpg(script.pid, signal_number)
+    errors = script.communicate()[1]
+    assert gone(workers, within_s=10)
+    tracebacks = int(signal_number == signal.SIGINT)
+    assert errors.count("Traceback") == errors.count("\nKeyboardInterrupt\n") == tracebacks, errors
