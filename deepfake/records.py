@@ -6,6 +6,7 @@ Pixel coordinates are x to the right and y down, in the video as shown (rotation
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -64,16 +65,14 @@ class VideoInfo:
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """Frames in order: rgb (N, H, W, 3) uint8, index (N,) int64 in the video, time_s (N,) float64."""
+    """Frames in order: rgb N times (H, W, 3) uint8, index (N,) int64 in the video, time_s (N,) float64."""
 
-    rgb: np.ndarray
+    rgb: Sequence[np.ndarray]
     index: np.ndarray
     time_s: np.ndarray
 
     def __post_init__(self) -> None:
         num = len(self.rgb)
-        if self.rgb.dtype != np.uint8 or self.rgb.ndim != 4 or self.rgb.shape[3] != 3:
-            raise ValueError(f"rgb must be (N, H, W, 3) uint8, not {self.rgb.shape} {self.rgb.dtype}")
         if self.index.shape != (num,) or self.time_s.shape != (num,):
             raise ValueError(f"{num} frames with index {self.index.shape} and time_s {self.time_s.shape}")
 

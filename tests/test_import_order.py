@@ -5,7 +5,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "deepfake"
 ORDER = """
-    errors records config parallel video corpora faces data models scoring reports training tasks cli
+    errors records config parallel video corpora faces data models scoring reports training benchmarks
+    tasks cli
 """.split()
 APART = {"data", "models", "scoring"}
 

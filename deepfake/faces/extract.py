@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,15 @@ def extract_faces(
     stopwatch = stopwatch or Stopwatch()
     with stopwatch.stage("scan"):
         info, clips = sample(path, settings)
-    sampled: list[int] = []
+    sampled: list[list[int]] = []  # frames of each clip
     last_boxes: list[np.ndarray] = []  # of each track so far
     rows: list[Row] = []
-    for clip, frames in enumerate(stopwatch.each("decode", clips)):
-        sampled += frames.index.tolist()
+    for frames in stopwatch.each("decode", clips):
+        clip = len(sampled)  # enumerate would keep the clip while the next one is made
+        sampled.append(frames.index.tolist())
         with stopwatch.stage("detect"):
             detections, detected = detect_clip(
-                list(frames.rgb), detector, every=settings.detect_every, min_agreement=settings.min_agreement
+                frames.rgb, detector, every=settings.detect_every, min_agreement=settings.min_agreement
             )
         tracklets = link_clip(detections, min_iou=settings.min_iou, max_gap_frames=settings.max_gap_frames)
         first = box_array(detections[min(t)].boxes[t[min(t)]] for t in tracklets)
@@ -58,15 +60,16 @@ def extract_faces(
                 {"track": track, "clip": clip, "detected": bool(detected[row["step"]])} | row
                 for row in cropped
             ]
+        del frames
     size = path.stat().st_size
-    return VideoFaces(to_table(rank_tracks(rows)), info, settings, tuple(sampled), source_bytes=size)
+    return VideoFaces(to_table(rank_tracks(rows)), info, settings, tuple(chain(*sampled)), source_bytes=size)
 
 
 def sample(path: Path, settings: FaceSettings) -> tuple[VideoInfo, Iterator[Frames]]:
     """What the file is, and its sampled clips as an iterator that decodes as it goes."""
     if path.suffix.lower() in IMAGE_SUFFIXES:
         image = read_image(path)
-        height, width = image.rgb.shape[1:3]
+        height, width = image.rgb[0].shape[:2]
         info = VideoInfo(
             num_frames=1,
             fps=0.0,

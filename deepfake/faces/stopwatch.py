@@ -36,3 +36,4 @@ class Stopwatch:
                 except StopIteration:
                     return
             yield item
+            del item  # which may be big, before the next one is made

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import overload
 
 import av
 import numpy as np
@@ -15,6 +16,8 @@ from deepfake.video.probe import Scan, open_video, scan
 
 log = logging.getLogger(__name__)
 
+Decoded = av.VideoFrame | np.ndarray
+"""A frame as its reader gives it: PyAV's own, usually YUV, or RGB (H, W, 3) uint8, turned."""
 SKIPPING = frozenset("h264 hevc mpeg2video mpeg4".split())
 """Codecs whose decoder takes or leaves each frame as told; that of AV1 works ahead and loses wanted ones."""
 
@@ -30,16 +33,38 @@ def read_clips(path: Path, clips: Sequence[np.ndarray], *, scanned: Scan | None 
     last = scanned.info.num_frames - 1
     if len(wanted) and (wanted[0] < 0 or wanted[-1] > last or (np.diff(wanted) <= 0).any()):
         raise ValueError(f"clips must ascend within 0 … {last}: {wanted.tolist()}")
-    frames = read_frames(path, wanted, scanned)
+    frames = decoded_frames(path, wanted, scanned)
     for clip in clips:
-        rgb = np.empty((len(clip), scanned.info.height, scanned.info.width, 3), np.uint8)
-        for place in range(len(clip)):
-            rgb[place] = next(frames)
-        yield Frames(rgb, np.asarray(clip, np.int64), scanned.time_s[clip])
+        yield Frames(Shown([next(frames) for _ in clip]), np.asarray(clip, np.int64), scanned.time_s[clip])
+
+
+class Shown(Sequence[np.ndarray]):
+    """Frames as (H, W, 3) uint8 RGB, each converted whenever it is asked for.
+
+    As the decoder gave them they take half the memory, and most are looked at once.
+    """
+
+    def __init__(self, frames: Sequence[Decoded]) -> None:
+        self.frames = frames
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @overload
+    def __getitem__(self, place: int) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, place: slice) -> Shown: ...
+    def __getitem__(self, place: int | slice) -> np.ndarray | Shown:
+        return Shown(self.frames[place]) if isinstance(place, slice) else to_rgb(self.frames[place])
 
 
 def read_frames(path: Path, wanted: np.ndarray, scanned: Scan) -> Iterator[np.ndarray]:
-    """Each wanted frame, (H, W, 3) uint8 RGB as shown; wanted: ascending indices.
+    """Each wanted frame, (H, W, 3) uint8 RGB as shown; see decoded_frames."""
+    return map(to_rgb, decoded_frames(path, wanted, scanned))
+
+
+def decoded_frames(path: Path, wanted: np.ndarray, scanned: Scan) -> Iterator[Decoded]:
+    """Each wanted frame; wanted: ascending indices. Raises DecodeError naming the file and the frame.
 
     PyAV where the file has time stamps: it then passes over unwanted frames that no other frame leans on.
     Elsewhere decord, and where that fails, PyAV goes on from the frame that is due.
@@ -47,15 +72,15 @@ def read_frames(path: Path, wanted: np.ndarray, scanned: Scan) -> Iterator[np.nd
     done = 0
     if scanned.stamps is None and decord_can(scanned):
         try:
-            for rgb in decord_frames(path, wanted, scanned):
-                yield rgb
+            for frame in decord_frames(path, wanted, scanned):
+                yield frame
                 done += 1
             return
         except Exception as err:  # whatever it was, PyAV reads on or says what is wrong
             log.debug("%s: decord gave up after %d frames: %s", path, done, err)
     try:
-        for rgb in pyav_frames(path, wanted[done:], scanned):
-            yield rgb
+        for picture in pyav_frames(path, wanted[done:], scanned):
+            yield picture
             done += 1
     except Exception as err:
         reason = str(err).splitlines()[0] if str(err) else type(err).__name__
@@ -94,12 +119,14 @@ def decord_frames(path: Path, wanted: np.ndarray, scanned: Scan) -> Iterator[np.
             due = key
         if due < index:
             reader.skip_frames(index - due)
-        yield checked(reader.next().asnumpy(), scanned)
+        rgb = reader.next().asnumpy()
+        check_size(rgb.shape[1], rgb.shape[0], scanned)
+        yield rgb
         due = index + 1
 
 
-def pyav_frames(path: Path, wanted: np.ndarray, scanned: Scan) -> Iterator[np.ndarray]:
-    """Wanted frames by PyAV, turned as the file's rotation asks.
+def pyav_frames(path: Path, wanted: np.ndarray, scanned: Scan) -> Iterator[av.VideoFrame]:
+    """Wanted frames by PyAV, to be turned as to_rgb does.
 
     Frames are known by their stamps where the file has them, so that a lost one is an error and no shift.
     """
@@ -115,8 +142,9 @@ def pyav_frames(path: Path, wanted: np.ndarray, scanned: Scan) -> Iterator[np.nd
             if index is None or index > due:
                 raise ValueError("the frame is lost or its time stamp is")
             if index == due:
-                rgb = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
-                yield checked(np.ascontiguousarray(rgb), scanned)
+                turned = frame.rotation % 180 != 0
+                check_size(*((frame.height, frame.width) if turned else (frame.width, frame.height)), scanned)
+                yield frame
                 due = next(left, None)
                 if due is None:
                     return
@@ -140,9 +168,15 @@ def decoded(
         yield from packet.decode()
 
 
-def checked(rgb: np.ndarray, scanned: Scan) -> np.ndarray:
-    """The frame; raises ValueError if it is not of the video's size."""
-    height, width = rgb.shape[:2]
+def check_size(width: int, height: int, scanned: Scan) -> None:
+    """Raise ValueError if a shown frame is not of the video's size."""
     if (height, width) != (scanned.info.height, scanned.info.width):
         raise ValueError(f"it is {width}x{height}, the video {scanned.info.width}x{scanned.info.height}")
-    return rgb
+
+
+def to_rgb(frame: Decoded) -> np.ndarray:
+    """The frame as shown, (H, W, 3) uint8, turned as its rotation asks."""
+    if isinstance(frame, np.ndarray):
+        return frame
+    rgb = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+    return np.ascontiguousarray(rgb)

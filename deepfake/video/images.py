@@ -21,4 +21,4 @@ def read_image(path: Path) -> Frames:
     except Exception as err:  # Pillow raises many kinds for broken files
         reason = str(err).splitlines()[0] if str(err) else type(err).__name__
         raise DecodeError(f"{path}: not a readable image ({reason})") from err
-    return Frames(rgb[None], np.zeros(1, np.int64), np.zeros(1))
+    return Frames([rgb], np.zeros(1, np.int64), np.zeros(1))

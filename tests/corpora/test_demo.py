@@ -101,7 +101,7 @@ def test_no_shortcut_beside_the_face_tells_fake_from_real(corpus: list[Video]) -
 def shortcuts(video: Video) -> list[float]:
     """What a lazy detector could look at: file size, duration, frames, size, mean colours and contrast."""
     info = probe(video.path)
-    middle = next(read_clips(video.path, [np.arange(10, 14)])).rgb
+    middle = np.array(next(read_clips(video.path, [np.arange(10, 14)])).rgb)
     mean, spread = middle.mean(axis=(0, 1, 2)), middle.std(axis=(0, 1, 2))
     size = video.path.stat().st_size
     return [size, info.num_frames / info.fps, info.num_frames, info.width, info.height, *mean, *spread]

@@ -20,7 +20,8 @@ def test_a_photo_is_turned_as_its_camera_says(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turn right by 90 degrees
     Image.new("RGB", (30, 20)).save(tmp_path / "photo.jpg", exif=exif)
-    assert read_image(tmp_path / "photo.jpg").rgb.shape == (1, 30, 20, 3)
+    (rgb,) = read_image(tmp_path / "photo.jpg").rgb
+    assert rgb.shape == (30, 20, 3)
 
 
 def test_what_is_no_image_is_one_error_that_names_it(tmp_path: Path) -> None:
