@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 from rich.filesize import decimal
 from rich.progress import Progress, TextColumn
 
-from deepfake.errors import Stopped
+from deepfake.errors import Stopped, UserError
 from deepfake.faces.choose import check_rule
 from deepfake.faces.claims import sweep
 from deepfake.faces.jobs import Extraction, MaskReading, absolute, fitting, run_job
+from deepfake.faces.mirror import public
 from deepfake.faces.store import FaceStore, missed_face
 from deepfake.faces.work import SAMPLE, Done, Work, foresee, in_sampled_order, time_text, worth_foreseeing
 from deepfake.parallel import Executor, Failure, Outcome, progress_bar
@@ -58,7 +59,9 @@ def fill_store(
     """
     check_rule(main_face)
     executor = executor or Executor()
-    missing = [v for v in videos if not store.has(v.key, v.path, overwrite=overwrite)]
+    lost = store.fetch([video.key for video in videos])
+    missing = [v for v in videos if v.key not in lost and not store.has(v.key, v.path, overwrite=overwrite)]
+    refuse_to_extract_elsewhere(store, missing)
     if not overwrite and (changed := sum(store.path_of(v.key).exists() for v in missing)):
         log.warning(
             "%d videos in %s were other files when they were extracted, and are extracted again; give every "
@@ -66,13 +69,15 @@ def fill_store(
             changed,
             store.root,
         )
-    if found := len(videos) - len(missing):
+    if found := len(videos) - len(missing) - len(lost):
         log.info("reusing the faces of %d videos in %s", found, store.root)
     new = {video.key for video in missing}
-    unmasked = [v for v in videos if v.mask and v.key not in new and store.lacks_mask_shares(v.key)]
+    there = [video for video in videos if video.key not in new | lost.keys()]
+    unmasked = [video for video in there if video.mask and store.lacks_mask_shares(video.key)]
     shared = store.absolute()
     jobs = [Extraction(absolute(v), shared, device, overwrite) for v in in_sampled_order(missing)]
     work = Work()
+    work.failures |= lost
     try:
         run_all("extracting faces", jobs, executor, work, store)
         run_all("reading masks", [MaskReading(absolute(v), shared) for v in unmasked], executor, work, store)
@@ -85,6 +90,16 @@ def fill_store(
         raise
     report(rows, work, store)
     return Filled(rows, work)
+
+
+def refuse_to_extract_elsewhere(store: FaceStore, missing: Sequence[Video]) -> None:
+    """Raise UserError if a store that is only read holds other files or settings than are wanted."""
+    for video in missing:
+        if url := store.url_of(video.key):
+            raise UserError(
+                f"the store {public(url)} can only be read, and its faces of {video.key} are not of "
+                f"{video.path} or made with other settings: check data.root, or name a folder as data.store"
+            )
 
 
 def run_all(title: str, jobs: Sequence[Job], executor: Executor, work: Work, store: FaceStore) -> None:

@@ -1,11 +1,11 @@
-"""A face store that lies elsewhere, at any URL that fsspec can read: copies of the videos a job needs.
+"""A face store that lies elsewhere, at any URL that fsspec reads: copies of the videos a job needs.
 
 <cache>/faces/<video key>.arrow   as in the store, so that a FaceStore with this root reads it
-<cache>/fetched.jsonl             a line a file: its key, and size and version there when it was fetched
+<cache>/fetched.jsonl             a line a file: its key, and its size and version when it was fetched
 
-fsspec's own caches would not do: simplecache:: writes under the final name, so that a killed download passes
-for a whole file ever after, and never looks for changes; filecache:: lets two processes write one file at a
-time, and takes it for granted that nothing behind HTTP changes.
+fsspec's own caches would not do: simplecache:: writes under the final name, so that half a file passes for a
+whole one ever after, and never looks for changes; filecache:: lets two processes write one file at a time,
+and takes it for granted that nothing behind HTTP changes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,7 +26,6 @@ from urllib.parse import quote
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-from fsspec import AbstractFileSystem
 
 from deepfake.errors import Stopped, UserError
 from deepfake.faces.claims import claim, replace_whole, sweep
@@ -34,38 +33,14 @@ from deepfake.parallel import progress_bar
 
 log = logging.getLogger(__name__)
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 AT_ONCE = 16
 PAUSES_S = (1.0, 4.0)  # before the second and the third attempt
-VERSIONS = (
-    "ETag etag md5Hash Content-MD5 mtime LastModified last_modified Last-Modified updated created".split()
-)
-ARROW = b"ARROW1"  # what an Arrow file starts and ends with
-
-
-class Remote(NamedTuple):
-    """A store's file system, its root there, and how it is called in messages."""
-
-    fs: AbstractFileSystem
-    root: str
-    name: str
-
-    @property
-    def is_http(self) -> bool:
-        """Whether files are addressed by URLs and cannot be listed."""
-        return "http" in self.fs.protocol
-
-    def path_of(self, key: str) -> str:
-        """Where a video's faces are."""
-        return self.file(f"faces/{key}.arrow")
-
-    def file(self, name: str) -> str:
-        """Where a file of the store is; what follows the ? of a web address stays behind it."""
-        if not self.is_http:
-            return f"{self.root.rstrip('/')}/{name}"
-        path, mark, query = self.root.partition("?")
-        return f"{path.rstrip('/')}/{quote(name)}{mark}{query}"
+# what file systems call that by which a changed file is told; contents before times
+VERSIONS = "ETag etag md5Hash Content-MD5 mtime LastModified last_modified Last-Modified updated created"
+ARROW = b"ARROW1"  # an Arrow file's first and last bytes
 
 
 def is_url(store: str) -> bool:
@@ -73,25 +48,30 @@ def is_url(store: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+(://|::)", store) is not None
 
 
-def cache_folder(url: str, base: Path) -> Path:
-    """The folder below base for the store at this URL: its end, readable, and a hash; no passwords or keys."""
-    name = public(url).rstrip("/")
-    readable = re.sub(r"[^A-Za-z0-9.-]+", "_", name.split("://", 1)[-1])[-48:].strip("._")
-    return base / f"{readable}-{hashlib.sha256(name.encode()).hexdigest()[:10]}"
-
-
 def public(url: str) -> str:
-    """A URL without its password, nor the signature that may follow the ? of a web address."""
+    """A URL without its password, and without the signature behind the ? of a web address."""
     url = re.sub(r"://([^/@:]*):[^/]*@", r"://\1@", url)
     return url.partition("?")[0] if re.search(r"https?://", url) else url
+
+
+def told(err: Exception) -> str:
+    """An error in words, without what follows the ? of addresses in them."""
+    return re.sub(r"(://[^\s?]*)\?[^\s'\")]*", r"\1", f"{type(err).__name__}: {err}")
+
+
+def cache_folder(url: str, base: Path) -> Path:
+    """The folder below base for the store at a URL, the same with another password: readable, and a hash."""
+    name = public(url).rstrip("/")
+    readable = re.sub(r"[^A-Za-z0-9.-]+", "_", name.partition("://")[2])[-48:].strip("._-")
+    return base / f"{readable}-{hashlib.sha256(name.encode()).hexdigest()[:10]}"
 
 
 def fetch(url: str, keys: Sequence[str], cache: Path) -> dict[str, str]:
     """Copy the faces of these videos that the cache lacks or that changed since; each appears when whole.
 
-    Returns the reason by key of videos that are not in the store because they could not be read when it was
-    made. One process at a time fetches into a cache, others wait and find the work done. Raises UserError if
-    the store cannot be read or lacks other videos, Stopped if it breaks off; what came until then is kept.
+    Returns reasons by key, for videos that the store has no file of since they could not be read when it was
+    made. One process at a time fetches into a cache; others wait and find the work done. Raises UserError if
+    the store cannot be read or lacks a video, Stopped if fetching breaks off; what came until then is kept.
     """
     index = cache / "fetched.jsonl"
     paths = {key: local_path(cache, key) for key in keys}
@@ -102,145 +82,171 @@ def fetch(url: str, keys: Sequence[str], cache: Path) -> dict[str, str]:
             stack.enter_context(claim(index, wait=True))
         there, unreadable = look(remote, keys)
         here = read_index(index)
-        missing = {k: paths[k] for k in there if here.get(k) != there[k] or not paths[k].exists()}
-        if missing:
-            found = f"({len(there) - len(missing)} are there)"
-            log.info("fetching %d videos of %s into %s %s", len(missing), remote.name, cache, found)
-            fetch_files(remote, missing, there, index)
+        wanted = {key: s for key, s in there.items() if here.get(key) != s or not paths[key].exists()}
+        if wanted:
+            log.info("fetching %d of %d videos from %s into %s", len(wanted), len(keys), remote.name, cache)
+            fetch_files(remote, wanted, paths, index)
             sweep(cache / "faces")
     return unreadable
 
 
 def local_path(cache: Path, key: str) -> Path:
     """Where a video's faces are in the cache; raises UserError for a key that leads out of it."""
-    faces = os.path.join(cache, "faces")
-    path = os.path.normpath(os.path.join(faces, f"{key}.arrow"))
-    if not Path(path).is_relative_to(os.path.normpath(faces)):
+    faces = os.path.normpath(cache / "faces")
+    path = Path(os.path.normpath(f"{faces}/{key}.arrow"))
+    if not path.is_relative_to(faces):
         raise UserError(f"video {key!r}: not a key that a face store can have")
-    return Path(path)
+    return path
+
+
+class Stamp(NamedTuple):
+    """By what a changed file is told: bytes, and a version; either may be unknown."""
+
+    size: int | None
+    version: str
+
+    @classmethod
+    def of(cls, info: Mapping[str, Any]) -> Stamp:
+        """The stamp in what fsspec tells of a file."""
+        versions = (f"{name} {info[name]}" for name in VERSIONS.split() if info.get(name))
+        return cls(info.get("size"), next(versions, ""))
+
+
+class Remote(NamedTuple):
+    """A store's file system, the store's root there, and what messages call it."""
+
+    fs: fsspec.AbstractFileSystem
+    root: str
+    name: str
+
+    @property
+    def is_http(self) -> bool:
+        """Whether its files have web addresses, and thus cannot be listed."""
+        return "http" in self.fs.protocol
+
+    def path_of(self, name: str) -> str:
+        """Where a file of the store is."""
+        if not self.is_http:
+            return f"{self.root.rstrip('/')}/{name}"
+        root, mark, query = self.root.partition("?")
+        return f"{root.rstrip('/')}/{quote(name)}{mark}{query}"
+
+    def faces(self, key: str) -> str:
+        """Where a video's faces are."""
+        return self.path_of(f"faces/{key}.arrow")
 
 
 def connect(url: str) -> Remote:
-    """The store at a URL; raises UserError if there is no package for it or nobody answers."""
+    """The store at a URL; raises UserError if a package is missing or nobody answers."""
+    name = public(url)
     try:
         fs, root = fsspec.url_to_fs(url)
-        fs.invalidate_cache()  # of listings that an earlier fetch saw
     except ImportError as err:
-        raise UserError(f"data.store={public(url)}: a package is missing: {err}") from err
-    except Exception as err:  # each file system has errors of its own
-        raise unreadable_store(public(url), err) from err
-    return Remote(fs, root, public(url))
+        raise UserError(f"data.store={name}: a package is missing here: {err}") from err
+    except Exception as err:  # every file system has its own errors
+        raise UserError(f"data.store={name}: cannot be opened ({told(err)})") from err
+    fs.invalidate_cache()  # what an earlier fetch saw
+    return Remote(fs, root, name)
 
 
-def look(remote: Remote, keys: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Size and version by key of files that are there, reasons by key of videos that could not be read."""
+def look(remote: Remote, keys: Sequence[str]) -> tuple[dict[str, Stamp], dict[str, str]]:
+    """Stamps by key of the files that are there, and reasons by key of those videos that have none."""
     try:
-        there = stamps(remote, list(keys))
+        there = web_stamps(remote, keys) if remote.is_http else listed_stamps(remote, keys)
         absent = [key for key in keys if key not in there]
         reasons = manifest_reasons(remote) if absent else {}
     except Exception as err:
-        raise unreadable_store(remote.name, err) from err
+        raise UserError(f"data.store={remote.name}: cannot be read ({told(err)})") from err
     if lacks := [key for key in absent if key not in reasons]:
         raise UserError(
-            f"the store {remote.name} lacks {len(lacks)} of {len(there) + len(absent)} videos (first: "
-            f"{lacks[0]}); a store at a URL can only be read: extract into a folder and upload that"
+            f"the store {remote.name} lacks {len(lacks)} of {len(keys)} videos (first: {lacks[0]}); a remote "
+            "store can only be read: extract into a folder and upload it"
         )
     return there, {key: reasons[key] for key in absent}
 
 
-def unreadable_store(name: str, err: Exception) -> UserError:
-    """What to say of a store that gives no answer."""
-    return UserError(f"data.store={name}: cannot be read ({type(err).__name__}: {err})")
+def listed_stamps(remote: Remote, keys: Sequence[str]) -> dict[str, Stamp]:
+    """Stamps by key of the files that are there, from one listing."""
+    listed = patiently(lambda: remote.fs.find(remote.path_of("faces"), detail=True))
+    infos = {path.lstrip("/"): info for path, info in listed.items()}
+    paths = {key: remote.faces(key).lstrip("/") for key in keys}
+    return {key: Stamp.of(infos[path]) for key, path in paths.items() if path in infos}
 
 
-def stamps(remote: Remote, keys: Sequence[str]) -> dict[str, str]:
-    """Size and version by key, of those that are there."""
-    if remote.is_http:
-        found = at_once("looking for faces", lambda key: http_stamp(remote, key), keys, AT_ONCE)
-        return {key: answer for key, answer in found if answer is not None}
-    listed = patiently(lambda: remote.fs.find(remote.file("faces"), detail=True))
-    infos = {name.lstrip("/"): info for name, info in listed.items()}
-    own = {key: remote.fs._strip_protocol(remote.path_of(key)).lstrip("/") for key in keys}
-    return {key: stamp(infos[path]) for key, path in own.items() if path in infos}
+def web_stamps(remote: Remote, keys: Sequence[str]) -> dict[str, Stamp]:
+    """Stamps by key of the files that are there, each asked for."""
 
+    def ask(key: str) -> Stamp | None:
+        try:
+            return Stamp.of(remote.fs.info(remote.faces(key)))
+        except FileNotFoundError as err:  # which fsspec makes of whatever goes wrong
+            if getattr(err.__cause__, "status", None) in (404, 410):
+                return None
+            raise err.__cause__ or err from None
 
-def http_stamp(remote: Remote, key: str) -> str | None:
-    """Size and version of a file; None if there is none."""
-    try:
-        return stamp(patiently(lambda: remote.fs.info(remote.path_of(key))))
-    except FileNotFoundError as err:
-        # fsspec says so of whatever goes wrong
-        if err.__cause__ is None or getattr(err.__cause__, "status", None) in (404, 410):
-            return None
-        raise err.__cause__ from None
-
-
-def stamp(info: Mapping[str, Any]) -> str:
-    """Size and version in what a file system tells of a file."""
-    version = next((f" {name} {info[name]}" for name in VERSIONS if info.get(name)), "")
-    return f"{info.get('size')} bytes{version}"
+    answers = at_once("looking for faces", lambda key: patiently(lambda: ask(key)), keys, AT_ONCE)
+    return {key: stamp for key, stamp in answers if stamp is not None}
 
 
 def manifest_reasons(remote: Remote) -> dict[str, str]:
-    """Why videos gave nothing, by key, as the store's manifest says; empty without one."""
+    """Why videos gave nothing, by key, as the store's manifest says; empty if there is none."""
     try:
-        manifest = patiently(lambda: remote.fs.cat_file(remote.file("manifest.parquet")))
+        manifest = patiently(lambda: remote.fs.cat_file(remote.path_of("manifest.parquet")))
     except FileNotFoundError:
         return {}
     rows = pq.read_table(pa.BufferReader(manifest), columns=["video", "reason"]).to_pylist()
     return {row["video"]: row["reason"] for row in rows if row["reason"]}
 
 
-def read_index(index: Path) -> dict[str, str]:
-    """Size and version by key of what was fetched, the last line of each; a torn line says nothing."""
-    known: dict[str, str] = {}
+def read_index(index: Path) -> dict[str, Stamp]:
+    """Stamps by key of the files that were fetched, each key's last; a torn line counts for nothing."""
+    stamps = {}
     for line in index.read_text().splitlines() if index.exists() else []:
         try:
-            key, version = json.loads(line)
+            key, size, version = json.loads(line)
         except ValueError:
             continue
-        known[key] = version
-    return known
+        stamps[key] = Stamp(size, version)
+    return stamps
 
 
-def fetch_files(remote: Remote, paths: Mapping[str, Path], there: Mapping[str, str], index: Path) -> None:
-    """Copy each video's file to its path, and note it in the index."""
+def fetch_files(remote: Remote, stamps: Mapping[str, Stamp], paths: Mapping[str, Path], index: Path) -> None:
+    """Copy the files that have stamps, and note each in the index."""
 
     def copy(key: str) -> None:
-        replace_whole(paths[key], lambda path: patiently(lambda: download(remote, key, there[key], path)))
+        replace_whole(paths[key], lambda path: patiently(lambda: download(remote, key, stamps[key], path)))
 
-    # of file systems without an event loop few can be used by two threads
+    # two threads may not share a connection, unless fsspec's event loop has it
     num_threads = AT_ONCE if remote.fs.async_impl else 1
     done = 0
     try:
         with index.open("a") as lines:
-            for key, _ in at_once("fetching faces", copy, list(paths), num_threads):
-                lines.write(json.dumps([key, there[key]]) + "\n")
-                lines.flush()
+            for key, _ in at_once("fetching faces", copy, list(stamps), num_threads):
+                print(json.dumps([key, *stamps[key]]), file=lines, flush=True)
                 done += 1
     except Exception as err:
         raise Stopped(
-            f"fetching {remote.name} broke off after {done} of {len(paths)} videos ({type(err).__name__}: "
-            f"{err}); they are kept in {index.parent}: run the same command again"
+            f"fetching from {remote.name} broke off after {done} of {len(stamps)} videos "
+            f"({told(err)}); these are kept: run the same command again"
         ) from err
 
 
-def download(remote: Remote, key: str, expected: str, path: Path) -> None:
-    """Copy a video's file to path; raises OSError if that is not what was expected."""
-    remote.fs.get_file(remote.path_of(key), str(path))
+def download(remote: Remote, key: str, stamp: Stamp, path: Path) -> None:
+    """Copy a video's file to path; raises OSError if something else comes, such as a page that says no."""
+    remote.fs.get_file(remote.faces(key), str(path))
     size = path.stat().st_size
     with path.open("rb") as file:
-        start = file.read(len(ARROW))
-        file.seek(-min(size, len(ARROW)), os.SEEK_END)
-        whole = start == file.read() == ARROW
-    if not whole or expected.split()[0] not in ("None", str(size)):
-        raise OSError(f"{key}: {size} bytes came, which are not an Arrow file of {expected}")
+        first = file.read(len(ARROW))
+        file.seek(max(size - len(ARROW), 0))
+        last = file.read()
+    if not first == last == ARROW or stamp.size not in (None, size):
+        raise OSError(f"what came for {key}, {size} bytes, is no whole store file")
 
 
 def at_once(
     title: str, function: Callable[[Item], Result], items: Sequence[Item], num_threads: int
 ) -> Iterator[tuple[Item, Result]]:
-    """Yield every item with function(item) as they finish; the first error ends it."""
+    """Yield every item with function(item), in the order they finish; the first error ends it."""
     with ThreadPoolExecutor(num_threads) as pool, progress_bar() as progress:
         task = progress.add_task(title, total=len(items))
         futures = {pool.submit(function, item): item for item in items}
@@ -253,13 +259,13 @@ def at_once(
 
 
 def patiently(function: Callable[[], Result]) -> Result:
-    """What function returns, at the third attempt at the latest; a file that is not there is not waited for."""
+    """What function returns, after up to two more attempts; what is not there is not waited for."""
     for pause_s in PAUSES_S:
         try:
             return function()
         except (FileNotFoundError, PermissionError):
             raise
         except Exception as err:
-            log.debug("another attempt in %s s: %s", pause_s, err)
+            log.debug("trying again in %s s after %s", pause_s, err)
             time.sleep(pause_s)
     return function()

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from deepfake.errors import UserError
 from deepfake.faces.choose import Choice, check_rule, choose
 from deepfake.faces.claims import claim, replace_whole
+from deepfake.faces.mirror import fetch
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.video_faces import VideoFaces, put_metadata, read_metadata
 from deepfake.records import FAKE, Video
@@ -67,11 +68,13 @@ class FaceStore:
     """Crops of many videos, all made with the same settings.
 
     parts: where the crops of joined corpora are, each in its own store; a key "<part>/<key>" is a file there.
+    urls: where those parts really lie ("" is the root) whose folder here only holds copies.
     """
 
     root: Path
     settings: FaceSettings
     parts: Mapping[str, Path] = field(default_factory=dict)
+    urls: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def folders(self) -> list[Path]:
@@ -85,10 +88,26 @@ class FaceStore:
 
     def path_of(self, key: str) -> Path:
         """Where a video's faces are or would be."""
+        part, own_key = self.split_key(key)
+        return (self.parts[part] if part else self.root) / "faces" / f"{own_key}.arrow"
+
+    def split_key(self, key: str) -> tuple[str, str]:
+        """The part that a video belongs to ("" is the root) and its key there."""
         part, _, rest = key.partition("/")
-        if part in self.parts:
-            return self.parts[part] / "faces" / f"{rest}.arrow"
-        return self.root / "faces" / f"{key}.arrow"
+        return (part, rest) if part in self.parts else ("", key)
+
+    def url_of(self, key: str) -> str | None:
+        """Where a video's faces really lie; None if that is here."""
+        return self.urls.get(self.split_key(key)[0])
+
+    def fetch(self, keys: Sequence[str]) -> dict[str, str]:
+        """Copy what is lacking here of the videos that really lie elsewhere; see mirror.fetch."""
+        reasons: dict[str, str] = {}
+        for part, url in self.urls.items():
+            owned = {own: key for key in keys for owner, own in [self.split_key(key)] if owner == part}
+            found = fetch(url, list(owned), self.parts[part] if part else self.root) if owned else {}
+            reasons |= {owned[own]: reason for own, reason in found.items()}
+        return reasons
 
     def has(self, key: str, source: Path, *, overwrite: bool = False) -> bool:
         """Whether the faces of this video file are here, whole.

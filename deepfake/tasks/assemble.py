@@ -16,6 +16,7 @@ from deepfake.data.datamodule import FaceDataModule
 from deepfake.data.transforms import WindowTransform
 from deepfake.errors import UserError
 from deepfake.faces.fill import Filled, fill_store
+from deepfake.faces.mirror import cache_folder, is_url
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
 from deepfake.parallel import Executor
@@ -41,8 +42,13 @@ def pick_device(name: str) -> str:
 
 def make_store(data: Mapping[str, Any], settings: FaceSettings) -> FaceStore:
     """The store that cfg.data (plain) names; of joint corpora each one's crops stay in its own."""
-    parts = {name: Path(part["store"]) for name, part in data.get("corpora", {}).items()}
-    return FaceStore(Path(data["store"]), settings, parts)
+    places = {"": data["store"]} | {name: part["store"] for name, part in data.get("corpora", {}).items()}
+    urls = {part: place for part, place in places.items() if is_url(place)}
+    folders = {
+        part: cache_folder(place, Path(data["cache"])) if part in urls else Path(place)
+        for part, place in places.items()
+    }
+    return FaceStore(folders.pop(""), settings, folders, urls)
 
 
 def make_executor(cfg: DictConfig) -> Executor:

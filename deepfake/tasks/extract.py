@@ -14,8 +14,10 @@ from rich.table import Table
 
 from deepfake.config import to_plain
 from deepfake.errors import SomeFailed
+from deepfake.faces.crop import decode_jpeg
 from deepfake.faces.fill import Filled
 from deepfake.faces.store import FaceStore, loss_of
+from deepfake.reports.contact_sheet import SheetTrack, choose_tracks, evenly, plot_tracks
 from deepfake.reports.tables import shown
 from deepfake.tasks.assemble import face_settings, make_fill, make_store
 from deepfake.tasks.protocol import announced
@@ -30,14 +32,39 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     filled = make_fill(cfg, store)(announced(data, run_dir).videos)
     summary = summarise(store, filled)
     (run_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    tracks = [sheet_track(store, filled.rows, *choice) for choice in choose_tracks(filled.rows, 24, seed=0)]
+    plot_tracks(tracks, run_dir / "faces.png", title=f"{data['name']} faces")
     console = Console()
     console.print(coverage_table(store, filled.rows))
     if summary["losses"]:
         console.print(loss_table(store, filled.rows))
-    console.print(f"summary in {shown(run_dir / 'summary.json')}", soft_wrap=True, highlight=False)
+    left = "summary.json, faces.png" if tracks else "summary.json"
+    console.print(f"{left} in {shown(run_dir)}", soft_wrap=True, highlight=False)
     if summary["failed"]:
         failed = f"{summary['failed']} of {len(filled.rows)} videos could not be read"
         raise SomeFailed(f"{failed}: see {store.root / 'lost.csv'}")
+
+
+def sheet_track(store: FaceStore, rows: Sequence[Row], key: str, track: int) -> SheetTrack:
+    """A track of the store as the contact sheet shows it."""
+    row = next(row for row in rows if row["video"] == key)
+    faces, about = store.read(key), row["tracks"][track]
+    own = faces.track_rows[track]
+    time_s = faces.column("time_s")[own]
+    return SheetTrack(
+        crops=[decode_jpeg(jpeg) for jpeg in faces.jpegs(own[evenly(len(own))])],
+        video=key,
+        method=row["method"],
+        label=row["label"],
+        split=row["split"],
+        side_px=about["side_px"],
+        frames=about["frames"],
+        start_s=float(time_s[0]),
+        end_s=float(time_s[-1]),
+        score=float(faces.column("score")[own].mean()),
+        main=row["main"] == track,
+        note=f"main face by {row['main_by']}" if row["main"] == track else "",
+    )
 
 
 def summarise(store: FaceStore, filled: Filled) -> Row:

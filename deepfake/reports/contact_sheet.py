@@ -1,0 +1,169 @@
+"""Random tracks of a face store as one picture, which shows at a glance what was cut out of the videos."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from deepfake.reports.faces import spread_over_methods
+from deepfake.reports.plots import FAKE_COLOUR, INK, REAL_COLOUR, save
+
+CROPS = 8  # a strip
+# lengths in pixels of the picture
+CROP, CROP_GAP, CAPTION, STRIPE, STRIPE_GAP = 104, 3, 42, 7, 5
+STRIP = STRIPE + STRIPE_GAP + CROPS * (CROP + CROP_GAP) - CROP_GAP
+MARGIN, HEADER, ROW_GAP, COLUMN_GAP = 30, 76, 24, 48
+DPI = 100
+MUTED = "#777777"
+PALE = 245  # where a strip has no crop, of 255
+KEY_CHARS, METHOD_CHARS, NOTE_CHARS = 52, 28, 50  # what fits a strip side by side, even if all are W
+
+
+@dataclass(frozen=True, slots=True)
+class SheetTrack:
+    """One face over time, and what is to be written above it.
+
+    crops: up to 8, in time order, each (S, S, 3) uint8 with an S of its own. video: its key. side_px: mean
+    side of what the crops show, in pixels of the video. frames: how many of it have the face. start_s,
+    end_s: from when to when. score: mean of the detections. main: whether this is the face to train on.
+    """
+
+    crops: Sequence[np.ndarray]
+    video: str
+    method: str
+    label: int
+    split: str | None
+    side_px: float
+    frames: int
+    start_s: float
+    end_s: float
+    score: float
+    main: bool
+    note: str = ""
+
+
+def choose_tracks(rows: Sequence[Mapping[str, Any]], count: int, seed: int) -> list[tuple[str, int]]:
+    """Up to count random (video key, track) from manifest rows, real ones first, then by method.
+
+    The methods take turns, and within a method its videos: all have one track shown before any has two.
+    """
+    rng = np.random.default_rng(seed)
+    method_of = {row["video"]: row["method"] for row in rows}
+    tracks = [(row["video"], track["track"]) for row in rows for track in row["tracks"]]
+    tracks = [tracks[place] for place in rng.permutation(len(tracks))]
+    shown: Counter[str] = Counter()
+    turns = []
+    for video, _ in tracks:
+        turns.append(shown[video])
+        shown[video] += 1
+    tracks = [tracks[place] for place in np.argsort(turns, kind="stable")]
+    return [tracks[place] for place in spread_over_methods([method_of[v] for v, _ in tracks], count)]
+
+
+def evenly(num_rows: int, count: int = CROPS) -> list[int]:
+    """Up to count of num_rows rows, from the first to the last: 15 rows, count 8 -> 0, 2, 4 … 14."""
+    return np.linspace(0, num_rows - 1, min(num_rows, count)).round().astype(int).tolist()
+
+
+def shorten(text: str, length: int) -> str:
+    """Text of at most length characters; a longer one loses its middle, as its ends tell more."""
+    if len(text) <= length:
+        return text
+    head = (length - 1) // 2
+    return f"{text[:head]}…{text[len(text) - (length - 1 - head) :]}"
+
+
+def plot_tracks(tracks: Sequence[SheetTrack], path: Path, *, title: str = "faces of the store") -> None:
+    """Each track as a strip of crops under its caption, in two columns if there are more than six.
+
+    The stripe before a strip has the colour of real or fake, and is hollow if it is not the main face.
+    Without tracks there is no picture.
+    """
+    if not tracks:
+        return
+    num_columns = 2 if len(tracks) > 6 else 1
+    num_rows = -(-len(tracks) // num_columns)
+    width = 2 * MARGIN + num_columns * (STRIP + COLUMN_GAP) - COLUMN_GAP
+    height = HEADER + num_rows * (CAPTION + CROP + ROW_GAP) - ROW_GAP + MARGIN
+    figure, axes = pixel_figure(width, height)
+    draw_header(axes, f"{title}: {len(tracks)} tracks" if len(tracks) > 1 else title, width)
+    pixels = np.full((height, width, 3), 255, np.uint8)
+    for place, track in enumerate(tracks):
+        column, row = divmod(place, num_rows)
+        x, y = MARGIN + column * (STRIP + COLUMN_GAP), HEADER + row * (CAPTION + CROP + ROW_GAP)
+        draw_caption(axes, track, x, y)
+        draw_stripe(axes, x, y + CAPTION, CROP, colour_of(track.label), filled=track.main)
+        paste(pixels, track.crops[:CROPS], x + STRIPE + STRIPE_GAP, y + CAPTION)
+    axes.imshow(pixels, extent=(0, width, height, 0), interpolation="nearest", zorder=0)
+    save(figure, path)
+
+
+def pixel_figure(width: int, height: int) -> tuple[Figure, Axes]:
+    """A figure and axes over the whole of it, in its pixels: x to the right, y down."""
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
+    axes.axis("off")
+    return figure, axes
+
+
+def draw_header(axes: Axes, title: str, width: int) -> None:
+    """The title, and what the stripes mean."""
+    write(axes, MARGIN, 42, shorten(title, 44), size=13, weight="bold")
+    legend = [("real", REAL_COLOUR, True), ("fake", FAKE_COLOUR, True), ("another face", MUTED, False)]
+    for (text, colour, filled), left in zip(legend, (235, 170, 105), strict=True):
+        x = width - MARGIN - left
+        draw_stripe(axes, x, 28, 16, colour, filled=filled)
+        write(axes, x + STRIPE + 6, 41, text, size=9)
+
+
+def draw_caption(axes: Axes, track: SheetTrack, x: int, y: int) -> None:
+    """Two lines over a strip at (x, y): what video it is, and what was found in it."""
+    split = f" · {track.split}" if track.split else ""
+    time = f"{track.frames} frames, {track.start_s:.1f}–{track.end_s:.1f} s"
+    if track.frames == 1:
+        time = f"1 frame, {track.start_s:.1f} s"
+    found = f"{track.side_px:.0f} px · {time} · score {track.score:.2f}"
+    note = track.note or ("" if track.main else "not the main face")
+    colour = INK if track.main else MUTED
+    write(axes, x, y + 14, shorten(track.video, KEY_CHARS), size=9, colour=colour, family="monospace")
+    method = shorten(track.method, METHOD_CHARS) + split
+    write(axes, x + STRIP, y + 14, method, size=9, colour=colour_of(track.label), weight="bold", ha="right")
+    write(axes, x, y + 33, found, size=8, colour=MUTED)
+    write(axes, x + STRIP, y + 33, shorten(note, NOTE_CHARS), size=8, colour=MUTED, ha="right")
+
+
+def draw_stripe(axes: Axes, x: int, y: int, height: int, colour: str, *, filled: bool) -> None:
+    """An upright stripe, hollow or not; (x, y) is its upper left corner."""
+    inset = 1  # half the outline
+    stripe = Rectangle((x + inset, y + inset), STRIPE - 2 * inset, height - 2 * inset)
+    stripe.set(facecolor=colour if filled else "none", edgecolor=colour, linewidth=2 * inset * 72 / DPI)
+    axes.add_patch(stripe)
+
+
+def paste(pixels: np.ndarray, crops: Sequence[np.ndarray], x: int, y: int) -> None:
+    """Put crops side by side into a picture (H, W, 3) uint8, from (x, y) on; places without one are pale."""
+    for place in range(CROPS):
+        slot = pixels[y : y + CROP, x + place * (CROP + CROP_GAP) :][:, :CROP]
+        slot[:] = PALE
+        if place < len(crops):
+            way = cv2.INTER_AREA if len(crops[place]) > CROP else cv2.INTER_CUBIC
+            slot[:] = cv2.resize(crops[place], (CROP, CROP), interpolation=way)
+
+
+def write(axes: Axes, x: int, y: int, text: str, *, size: float, colour: str = INK, **style: Any) -> None:
+    """One line of text; y is its base line."""
+    axes.text(x, y, text, fontsize=size, color=colour, parse_math=False, **style)
+
+
+def colour_of(label: int) -> str:
+    """The colour of real or fake."""
+    return FAKE_COLOUR if label else REAL_COLOUR
