@@ -38,17 +38,16 @@ class FaceDetector:
         The last bits of a box depend on the batch and on the threads that compute it: the same frames
         together give the same boxes, since there is always one thread.
         """
-        height, width = frames[0].shape[:2]
-        scale = min(1.0, self.short_side_px / min(height, width))
-        if min(height, width) * scale < self.min_face_px:
+        small = []
+        for frame in frames:  # of which only one is held at full size
+            height, width = frame.shape[:2]
+            small.append(reduced(frame, self.short_side_px))
+        if min(small[0].shape[:2]) < self.min_face_px:
             return [NO_FACES] * len(frames)
-        size = (round(width * scale), round(height * scale))
-        rgb = np.stack(
-            [cv2.resize(f, size, interpolation=cv2.INTER_AREA) for f in frames] if scale < 1 else frames
-        )
+        rgb = np.stack(small)
         with one_thread():
             boxes, scores, landmarks = self.net.detect(rgb, landmarks=True)
-        ratio = np.array([width / size[0], height / size[1]], np.float32)
+        ratio = np.array([width / rgb.shape[2], height / rgb.shape[1]], np.float32)
         return [self._checked(*found, ratio) for found in zip(boxes, scores, landmarks, strict=True)]
 
     def _checked(
@@ -61,6 +60,15 @@ class FaceDetector:
         landmarks = np.asarray(landmarks, np.float32) * ratio
         good = (scores >= self.min_score) & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
         return Detections(boxes[good], scores[good], landmarks[good])
+
+
+def reduced(frame: np.ndarray, short_side_px: int) -> np.ndarray:
+    """The frame (H, W, 3), smaller if its short side is longer than this."""
+    height, width = frame.shape[:2]
+    scale = short_side_px / min(height, width)
+    if scale >= 1:
+        return frame
+    return cv2.resize(frame, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
 
 
 @contextmanager

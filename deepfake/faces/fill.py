@@ -62,6 +62,8 @@ def fill_store(
     lost = store.fetch([video.key for video in videos])
     missing = [v for v in videos if v.key not in lost and not store.has(v.key, v.path, overwrite=overwrite)]
     refuse_to_extract_elsewhere(store, missing)
+    if missing:
+        store.check_writable([video.key for video in missing])
     if not overwrite and (changed := sum(store.path_of(v.key).exists() for v in missing)):
         log.warning(
             "%d videos in %s were other files when they were extracted, and are extracted again; give every "
@@ -110,15 +112,16 @@ def run_all(title: str, jobs: Sequence[Job], executor: Executor, work: Work, sto
         for outcome in run_jobs(title, left, executor, work):
             key, result = outcome.item.video.key, outcome.result
             if isinstance(result, Failure):
-                if isinstance(result.error, OSError) and result.error.errno in FULL:
+                full = isinstance(result.error, OSError) and result.error.errno in FULL
+                if full or isinstance(result.error, UserError):
                     raise result.error
                 work.failures[key] = result.reason
             elif result.elsewhere:
                 elsewhere.append(outcome.item)
             else:
                 work.add(result)
-                if worth_foreseeing(len(jobs)) and work.counts["videos"] == SAMPLE:
-                    foresee(len(jobs), work, store.root)
+                if result.videos and work.counts["videos"] == SAMPLE and worth_foreseeing(len(jobs)):
+                    foresee(len(jobs), work, store.path_of(key).parent)
         if elsewhere and left is jobs:
             log.info("%d videos are with another extraction: waiting for it", len(elsewhere))
         if elsewhere:

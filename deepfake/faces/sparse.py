@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,21 @@ Detector = Callable[[Sequence[np.ndarray]], list[Detections]]
 
 SURE = 0.97
 """Score from which a detection may stand for frames that nobody looked at."""
+
+
+class Picked(Sequence[np.ndarray]):
+    """Frames of some steps, each taken when it is asked for: frames may be made that late."""
+
+    def __init__(self, frames: Sequence[np.ndarray], steps: Sequence[int]) -> None:
+        self.frames = frames
+        self.steps = steps
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __getitem__(self, place: Any) -> Any:
+        chosen = self.steps[place]
+        return Picked(self.frames, chosen) if isinstance(place, slice) else self.frames[chosen]
 
 
 def key_steps(num_frames: int, every: int) -> list[int]:
@@ -32,7 +48,7 @@ def detect_clip(
     frames: (H, W, 3) uint8, in order. Between two detected frames that do not agree, all are detected.
     """
     keys = key_steps(len(frames), every)
-    found = dict(zip(keys, detector([frames[step] for step in keys]), strict=True))
+    found = dict(zip(keys, detector(Picked(frames, keys)), strict=True))
     between: dict[int, Detections] = {}
     for before, after in pairwise(keys):
         pairs = agreement(found[before], found[after], min_iou=min_agreement)
@@ -40,7 +56,7 @@ def detect_clip(
             between |= interpolate(before, found[before], after, found[after], pairs)
     open_steps = [step for step in range(len(frames)) if step not in found and step not in between]
     if open_steps:
-        found |= zip(open_steps, detector([frames[step] for step in open_steps]), strict=True)
+        found |= zip(open_steps, detector(Picked(frames, open_steps)), strict=True)
     looked_at = np.array([step in found for step in range(len(frames))])
     return [(found if step in found else between)[step] for step in range(len(frames))], looked_at
 

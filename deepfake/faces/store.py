@@ -9,9 +9,11 @@
 from __future__ import annotations
 
 import csv
+import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import pyarrow as pa
@@ -85,6 +87,17 @@ class FaceStore:
         """The same store for a process that was started in another folder."""
         parts = {name: root.absolute() for name, root in self.parts.items()}
         return replace(self, root=self.root.absolute(), parts=parts)
+
+    def check_writable(self, keys: Sequence[str]) -> None:
+        """Make the folders that these videos need; raises UserError if nothing can be written there."""
+        owners = {self.split_key(key)[0] for key in keys}
+        for folder in [self.root, *(self.parts[part] for part in sorted(owners) if part)]:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                TemporaryFile(dir=folder).close()
+            except OSError as err:
+                if err.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise UserError(f"the face store {folder} cannot be written: {err}") from err
 
     def path_of(self, key: str) -> Path:
         """Where a video's faces are or would be."""

@@ -93,10 +93,10 @@ def in_sampled_order(videos: Sequence[Video]) -> list[Video]:
     return [videos[place] for place in [*first, *sorted(set(range(len(videos))) - set(first))]]
 
 
-def foresee(num_videos: int, work: Work, root: Path) -> None:
+def foresee(num_videos: int, work: Work, folder: Path) -> None:
     """Say what the whole extraction will take, by the pace so far; warn of a disk too small for it."""
     size = round(work.counts["bytes"] / work.counts["videos"] * num_videos)
-    free = shutil.disk_usage(root).free + work.counts["bytes"]
+    free = shutil.disk_usage(folder).free + work.counts["bytes"]
     log.info(
         "by the first %d of %d videos, of all sizes: about %s and %s, of %s free",
         work.counts["videos"],
@@ -109,7 +109,7 @@ def foresee(num_videos: int, work: Work, root: Path) -> None:
         log.warning(
             "the disk of %s will be full before the end: name another data.store, or take fewer clips "
             "(faces.num_clips) or smaller crops (faces.max_crop_px, faces.margin)",
-            root,
+            folder,
         )
 
 

@@ -135,6 +135,15 @@ def test_a_video_that_another_extraction_gives_up_is_done_here(
     assert extracted == ["v01", "v00"]
 
 
+def test_a_store_that_cannot_be_written_is_one_error_before_any_work(
+    store: FaceStore, extracted: list[str], tmp_path: Path
+) -> None:
+    store.root.write_bytes(b"a file, not a folder")
+    with pytest.raises(UserError, match=r"the face store .*store cannot be written: .*File exists"):
+        fill.fill_store(store, videos(tmp_path / "films", 2), executor=HERE)
+    assert extracted == []
+
+
 def test_a_full_disk_stops_with_one_clear_message_and_keeps_what_is_done(
     store: FaceStore, extracted: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
