@@ -52,8 +52,14 @@ class Extraction:
                         trouble = str(err)
             with stopwatch.stage("write"):
                 self.store.write(key, faces)
-        size, seconds = file.stat().st_size, dict(stopwatch.seconds)
-        return Done(False, 1, len(faces.sampled), len(faces.table), size, seconds, trouble)
+        return Done(
+            videos=1,
+            frames=len(faces.sampled),
+            faces=len(faces.table),
+            bytes=file.stat().st_size,
+            seconds=dict(stopwatch.seconds),
+            trouble=trouble,
+        )
 
 
 @dataclass(frozen=True, slots=True)

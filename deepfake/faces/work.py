@@ -22,7 +22,7 @@ SAMPLE = 8  # videos by which time and disk are estimated
 COUNTS = ("videos", "frames", "faces", "bytes")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
     """What became of one job.
 
