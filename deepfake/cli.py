@@ -23,6 +23,7 @@ CONF = Path(__file__).parents[1] / "conf"
 PATHS = (
     "checkpoint",
     "resume",
+    "weights",
     "input",
     "data.root",
     "data.store",

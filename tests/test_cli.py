@@ -17,7 +17,7 @@ def call(task: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
-@pytest.mark.parametrize("task", ["extract", "train", "evaluate", "predict", "benchmark"])
+@pytest.mark.parametrize("task", ["extract", "train", "evaluate", "predict", "benchmark", "augment"])
 @pytest.mark.parametrize("question", [["--help"], ["--cfg", "job"]])
 def test_help_and_config_are_answered_without_torch(task: str, question: list[str]) -> None:
     code = (

@@ -17,7 +17,7 @@ from deepfake.errors import UserError
 from deepfake.faces.fill import Filled
 from deepfake.faces.store import FaceStore
 from deepfake.parallel import num_cores
-from deepfake.records import SPLITS, InputSpec, Video, Window
+from deepfake.records import FAKE, REAL, SPLITS, InputSpec, Video, Window
 
 log = logging.getLogger(__name__)
 
@@ -95,14 +95,21 @@ class FaceDataModule(pl.LightningDataModule):
         return [video for video, row in enumerate(self.manifest) if row["split"] == name]
 
     def train_plan(self, epoch: int) -> list[Window]:
-        """The windows of a training epoch; raises UserError if only one class has faces."""
+        """The windows of a training epoch, of real videos alone if the transform makes its own fakes.
+
+        Raises UserError if a class that is needed has no faces.
+        """
         videos = [video for video in self.split("train") if self.manifest[video]["main"] is not None]
         labels = [self.manifest[video]["label"] for video in videos]
-        if len(set(labels)) < 2:
+        reals_only = self.transform is not None and self.transform.reals_only
+        if not ({REAL} if reals_only else {REAL, FAKE}) <= set(labels):
             raise UserError(
-                f"the training split holds {labels.count(0)} real and {labels.count(1)} fake videos with "
-                "faces; it needs both: check data.root, the selected methods and the split"
+                f"the training split holds {labels.count(REAL)} real and {labels.count(FAKE)} fake videos "
+                f"with faces; it needs {'real ones' if reals_only else 'both'}: check data.root, the "
+                "selected methods and the split"
             )
+        if reals_only:
+            videos = [video for video in videos if self.manifest[video]["label"] == REAL]
         return train_windows(
             [self.tracks[video][self.manifest[video]["main"]] for video in videos],
             [tuple(self.manifest[video][column] for column in self.balance) for video in videos],

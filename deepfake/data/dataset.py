@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from deepfake.data.transforms import WindowTransform, fit
+from deepfake.data.transforms import Sample, WindowTransform, fit, fit_points
 from deepfake.faces.crop import decode_jpeg
 from deepfake.faces.store import FaceStore, read_faces
 from deepfake.faces.video_faces import VideoFaces
@@ -47,16 +47,25 @@ class WindowDataset(Dataset[Batch]):
         self.transform = transform
 
     def __getitem__(self, window: Window) -> Batch:
-        path = self.store.path_of(self.keys[window.video])
-        frames = window_crops(cached_faces(path, path.stat().st_mtime_ns), window.rows, self.spec)
+        sample = self.read(window)
         if self.transform is not None:
-            frames = self.transform(frames, window.seed)
+            sample = self.transform(sample, window.seed)
         return Batch(
-            to_tensor(frames),
-            torch.tensor(self.labels[window.video], dtype=torch.float32),
+            to_tensor(sample.frames),
+            torch.tensor(sample.label, dtype=torch.float32),
             torch.tensor(window.video),
             torch.tensor(window.track),
             torch.tensor(window.start),
+        )
+
+    def read(self, window: Window) -> Sample:
+        """The window as it is stored, before any random change."""
+        path = self.store.path_of(self.keys[window.video])
+        faces = cached_faces(path, path.stat().st_mtime_ns)
+        return Sample(
+            window_crops(faces, window.rows, self.spec),
+            window_landmarks(faces, window.rows, self.spec),
+            self.labels[window.video],
         )
 
 
@@ -64,6 +73,21 @@ def window_crops(faces: VideoFaces, rows: Iterable[int], spec: InputSpec) -> np.
     """Crops of some rows of a video's faces as the model sees them, (T, size, size, 3) uint8."""
     margin = faces.settings.margin
     return np.stack([fit(decode_jpeg(jpeg), spec, stored_margin=margin) for jpeg in faces.jpegs(rows)])
+
+
+def window_landmarks(faces: VideoFaces, rows: Sequence[int], spec: InputSpec) -> np.ndarray:
+    """The five landmarks in the pixels of window_crops, (T, 5, 2) float32."""
+    points, squares = (
+        np.stack([column[row].values.to_numpy() for row in rows])
+        for column in (faces.table.column("landmarks"), faces.table.column("square"))
+    )
+    settings = faces.settings
+    return np.stack(
+        [
+            fit_points(p, s, spec, stored_margin=settings.margin, max_crop_px=settings.max_crop_px)
+            for p, s in zip(points.reshape(-1, 5, 2), squares, strict=True)
+        ]
+    )
 
 
 def to_tensor(frames: np.ndarray) -> Tensor:

@@ -1,4 +1,4 @@
-"""Score any collection of videos and images with a checkpoint."""
+"""Score any collection of videos and images with a checkpoint or with published weights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from deepfake.reports.prediction_page import write_page
 from deepfake.reports.tables import shown, write_csv
 from deepfake.scoring.aggregate import WindowScores, score_tracks, score_videos, verdict
 from deepfake.tasks.assemble import make_executor, pick_device
-from deepfake.training.checkpoint import Recipe, load_detector
+from deepfake.tasks.weights import chosen_detector
+from deepfake.training.checkpoint import Recipe
 from deepfake.video.images import IMAGE_SUFFIXES
 from deepfake.video.probe import VIDEO_SUFFIXES
 
@@ -83,9 +84,9 @@ class Prediction:
 
 def main(cfg: DictConfig, run_dir: Path) -> None:
     """Score every file, write the run folder; raises SomeFailed if files could not be read."""
+    device = pick_device(cfg.parallel.device)
+    detector, recipe = chosen_detector(cfg, device=device)
     config = to_plain(cfg)
-    device = pick_device(config["parallel"]["device"])
-    detector, recipe = load_detector(Path(config["checkpoint"]), device=device)
     changes = {name: config[name] for name in ("track_rule", "threshold") if config[name] is not None}
     recipe = replace(recipe, **changes)
     files = collect_files(config["input"])
@@ -97,12 +98,11 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
             progress.advance(task)
     predictions = [found[file] for file in files]
     write_csv(run_dir / "predictions.csv", COLUMNS, [prediction.row() for prediction in predictions])
-    about = {"checkpoint": config["checkpoint"], "threshold": recipe.threshold, "recipe": recipe.to_dict()}
+    source = config["checkpoint"] or config["weights"]
+    about = {"checkpoint": source, "threshold": recipe.threshold, "recipe": recipe.to_dict()}
     answer = {"format": 1, **about, "files": [prediction.to_dict() for prediction in predictions]}
     (run_dir / "predictions.json").write_text(json.dumps(answer, indent=1) + "\n")
-    write_page(
-        run_dir / "report.html", predictions, threshold=recipe.threshold, checkpoint=config["checkpoint"]
-    )
+    write_page(run_dir / "report.html", predictions, threshold=recipe.threshold, checkpoint=source)
     for prediction in predictions[:20]:
         prob = "  -  " if prediction.prob is None else f"{prediction.prob:.3f}"
         log.info("%s  %-12s  %s  %s", prob, prediction.verdict, prediction.file, prediction.reason)

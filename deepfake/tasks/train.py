@@ -22,6 +22,7 @@ from deepfake.reports.plots import plot_history
 from deepfake.tasks.assemble import face_settings, make_datamodule
 from deepfake.tasks.protocol import announced
 from deepfake.tasks.results import conclude
+from deepfake.tasks.weights import build_detector, take_weights
 from deepfake.training.checkpoint import Recipe, read_checkpoint, read_recipe
 from deepfake.training.module import DetectorModule
 from deepfake.training.progress import EpochLines
@@ -33,6 +34,7 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
     """Extract what is missing, fit, test best.ckpt, fill the run folder; returns the best monitored value."""
     keep_freed_memory()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    weights = take_weights(cfg)
     config = to_plain(cfg)
     (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(config))
     recipe = Recipe(
@@ -43,7 +45,7 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
         track_rule=config["track_rule"],
     )
     resume = checked_resume(config["resume"], recipe)
-    detector = build(recipe.net)
+    detector = build_detector(recipe.net, weights)
     module = DetectorModule(
         detector,
         recipe,
@@ -51,11 +53,12 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
         scheduler=build(config["model"]["scheduler"]),
         seed=config["seed"],
     )
+    transform = build(config["augment"])
     datamodule = make_datamodule(
         cfg,
         recipe,
-        protocol=lambda: announced_for(config, run_dir),
-        transform=build(config["augment"]),
+        protocol=lambda: announced_for(config, run_dir, reals_only=transform.reals_only),
+        transform=transform,
         seed=config["seed"],
     )
     loggers = make_loggers(config, run_dir)
@@ -128,14 +131,15 @@ def checked_resume(resume: str | None, recipe: Recipe) -> Path | None:
     return Path(resume)
 
 
-def announced_for(config: dict[str, Any], run_dir: Path) -> Protocol:
+def announced_for(config: dict[str, Any], run_dir: Path, *, reals_only: bool = False) -> Protocol:
     """The run's protocol; raises UserError if a resumed checkpoint was trained by another one."""
     protocol = announced(config["data"], run_dir)
     sizes = Counter((video.split, video.label) for video in protocol.videos)
-    if not (sizes["train", REAL] and sizes["train", FAKE]):
+    if not sizes["train", REAL] or not (reals_only or sizes["train", FAKE]):
         raise UserError(
             f"the training split of {protocol.name} holds {sizes['train', REAL]} real and "
-            f"{sizes['train', FAKE]} fake videos; it needs both: check data.root, methods and data.protocol"
+            f"{sizes['train', FAKE]} fake videos; it needs {'real ones' if reals_only else 'both'}: "
+            "check data.root, methods and data.protocol"
         )
     for split in ("val", "test"):
         if not sizes[split, REAL] + sizes[split, FAKE]:

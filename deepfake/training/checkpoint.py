@@ -33,8 +33,8 @@ class Recipe:
 
     net: dict[str, Any]
     faces: dict[str, Any]
-    eval_windows: int
-    min_track_share: float
+    eval_windows: int = 32
+    min_track_share: float = 0.25
     track_rule: TrackRule = "max"
     threshold: float = 0.5
     protocol: dict[str, Any] | None = None

@@ -5,6 +5,7 @@ import pytest
 
 from deepfake.corpora.protocols import Protocol
 from deepfake.data.datamodule import FaceDataModule
+from deepfake.data.transforms import Sample, WindowTransform
 from deepfake.data.windows import TrackFrames
 from deepfake.errors import UserError
 from deepfake.faces.fill import Filled
@@ -16,13 +17,25 @@ from deepfake.records import InputSpec
 SPEC = InputSpec(size=8, margin=1.3, mean=(0, 0, 0), std=(1, 1, 1))
 
 
-def prepared(tmp_path: Path, mains: list[int | None], labels: list[int]) -> FaceDataModule:
+class MakesFakes(WindowTransform):
+    """A transform that needs reals alone."""
+
+    reals_only = True
+
+    def __call__(self, sample: Sample, seed: int) -> Sample:
+        return sample
+
+
+def prepared(
+    tmp_path: Path, mains: list[int | None], labels: list[int], transform: WindowTransform | None = None
+) -> FaceDataModule:
     """A datamodule of videos with two tracks each, all for training."""
     module = FaceDataModule(
         protocol=lambda: Protocol(name="x", videos=()),
         store=FaceStore(tmp_path, FaceSettings()),
         fill=lambda videos: Filled([], Work()),
         spec=SPEC,
+        transform=transform,
     )
     module.manifest = [
         {
@@ -54,3 +67,12 @@ def test_training_windows_are_of_the_main_face_and_none_of_a_fake_whose_face_was
 def test_a_training_split_of_one_class_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds 1 real and 0 fake videos with faces"):
         prepared(tmp_path, [0, None], [0, 1]).train_plan(epoch=0)
+
+
+def test_a_transform_that_makes_fakes_is_given_real_videos_alone(tmp_path: Path) -> None:
+    windows = prepared(tmp_path, [0, 1, None, 1], [0, 1, 0, 0], MakesFakes()).train_plan(epoch=0)
+    assert {(window.video, window.track) for window in windows} == {(0, 0), (3, 1)}
+    assert len(windows) == 8
+    assert prepared(tmp_path, [0], [0], MakesFakes()).train_plan(epoch=0)
+    with pytest.raises(UserError, match="holds 0 real and 1 fake videos with faces; it needs real ones"):
+        prepared(tmp_path, [None, 0], [0, 1], MakesFakes()).train_plan(epoch=0)

@@ -1,0 +1,31 @@
+import cv2
+import numpy as np
+import pytest
+
+from deepfake.data.face_mask import LANDMARKS
+from deepfake.data.transforms import Sample
+from deepfake.records import REAL
+
+
+def picture(side: int, seed: int = 0) -> np.ndarray:
+    """A colourful picture with edges and texture, (side, side, 3) uint8."""
+    rng = np.random.default_rng(seed)
+    coarse = cv2.resize(rng.integers(40, 216, (8, 8, 3), np.uint8), (side, side))
+    fine = cv2.GaussianBlur(rng.normal(0, 60, (side, side)), (0, 0), 1.5)
+    return np.clip(coarse + fine[..., None], 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def moving() -> Sample:
+    """A real window of four different frames of 224 px; its face moves to the right and comes nearer."""
+    faces = [np.array([90 + 6 * t, 80]) + LANDMARKS * (40 + 4 * t) for t in range(4)]
+    return Sample(
+        np.stack([picture(224, seed) for seed in range(4)]), np.stack(faces).astype(np.float32), REAL
+    )
+
+
+@pytest.fixture(scope="session")
+def still(moving: Sample) -> Sample:
+    """A real window of four identical frames of 224 px."""
+    frames, landmarks = (np.repeat(part[:1], 4, axis=0) for part in (moving.frames, moving.landmarks))
+    return Sample(frames, landmarks, REAL)

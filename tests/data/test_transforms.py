@@ -1,0 +1,124 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from torch.utils.data import DataLoader
+
+from deepfake.config import build
+from deepfake.data.dataset import Batch, WindowDataset, WindowSampler, window_landmarks
+from deepfake.data.transforms import Sample, WindowTransform, fit, fit_points
+from deepfake.faces.crop import cut, encode_jpeg
+from deepfake.faces.settings import FaceSettings
+from deepfake.faces.store import FaceStore
+from deepfake.faces.video_faces import SCHEMA, VideoFaces
+from deepfake.records import InputSpec, VideoInfo, Window
+
+Composed = Callable[..., Any]
+NAMES = ("none", "standard", "perturb", "deeperforensics", "selfblend")
+
+
+@pytest.fixture(params=NAMES)
+def transform(request: pytest.FixtureRequest, composed: Composed) -> WindowTransform:
+    return build(composed("train", f"augment={request.param}").augment)
+
+
+def spec(size: int, margin: float = 1.3) -> InputSpec:
+    return InputSpec(size=size, margin=margin, mean=(0, 0, 0), std=(1, 1, 1), window=2)
+
+
+@pytest.mark.parametrize("square", [(100, 60, 160), (60, -30, 160), (50, 20, 320)])
+@pytest.mark.parametrize("size", [64, 130, 200])
+def test_a_point_of_the_full_frame_is_found_where_fit_shows_it(
+    square: tuple[int, int, int], size: int
+) -> None:
+    frame = np.zeros((400, 400, 3), np.uint8)
+    frame[100:108, 130:138] = 255  # its middle lies at (134, 104)
+    crop = fit(cut(frame, square, 160), spec(size), stored_margin=1.6)
+    weight = crop[..., 0].astype(float)
+    y, x = np.indices(weight.shape) + 0.5
+    seen = [(x * weight).sum() / weight.sum(), (y * weight).sum() / weight.sum()]
+    point = fit_points(
+        np.array([[134, 104]]), np.array(square), spec(size), stored_margin=1.6, max_crop_px=160
+    )
+    np.testing.assert_allclose(point[0], seen, atol=0.05)
+
+
+def test_points_are_mapped_exactly() -> None:
+    # 320 px stored as 160, of which 15 … 145 are seen (1.3 of 1.6), as 65
+    square = np.array([50, 20, 320])
+    corners = np.array([[50 + 30, 20 + 30], [50 + 290, 20 + 290]])
+    found = fit_points(corners, square, spec(65), stored_margin=1.6, max_crop_px=160)
+    assert found.tolist() == [[0, 0], [65, 65]]
+
+
+def test_the_same_seed_gives_the_same_window_whatever_came_before(
+    transform: WindowTransform, moving: Sample
+) -> None:
+    first = [transform(moving, seed) for seed in range(6)]
+    again = [transform(moving, seed) for seed in reversed(range(6))][::-1]
+    for one, other in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one.frames, other.frames)
+        assert one.label == other.label
+
+
+def test_shape_and_type_stay_and_the_window_itself_is_not_written_to(
+    transform: WindowTransform, moving: Sample
+) -> None:
+    before = moving.frames.copy()
+    for seed in range(6):
+        for num_frames in (1, 4):
+            short = moving._replace(
+                frames=moving.frames[:num_frames], landmarks=moving.landmarks[:num_frames]
+            )
+            frames = transform(short, seed).frames
+            assert (frames.shape, frames.dtype) == (short.frames.shape, np.uint8)
+    np.testing.assert_array_equal(moving.frames, before)
+
+
+@pytest.mark.parametrize("name", ["standard", "selfblend"])
+def test_frames_that_were_identical_stay_identical(name: str, composed: Composed, still: Sample) -> None:
+    transform = build(composed("train", f"augment={name}").augment)
+    for seed in range(20):
+        frames = transform(still, seed).frames
+        assert (frames == frames[:1]).all()
+
+
+@pytest.fixture
+def stored(tmp_path: Path, moving: Sample) -> FaceStore:
+    """A store of one video with one track of four frames, whose crops of 448 px are stored as 224 px."""
+    settings = FaceSettings(max_crop_px=224)
+    points = (moving.landmarks * 2 + (10, 20)).reshape(4, 10)
+    square = [10, 20, 448]
+    rows = [
+        dict.fromkeys(SCHEMA.names, 0)
+        | {"step": t, "frame": t, "box": [0, 0, 1, 1], "landmarks": points[t].tolist(), "detected": True}
+        | {"square": square, "jpeg": encode_jpeg(moving.frames[t], 95)}
+        for t in range(4)
+    ]
+    info = VideoInfo(
+        num_frames=4, fps=25, width=500, height=500, rotation_deg=0, codec="h264", container="mp4"
+    )
+    store = FaceStore(tmp_path, settings)
+    store.write("a", VideoFaces(pa.Table.from_pylist(rows, SCHEMA), info, settings, (0, 1, 2, 3)))
+    return store
+
+
+def test_stored_landmarks_come_in_pixels_of_the_crops(stored: FaceStore, moving: Sample) -> None:
+    landmarks = window_landmarks(stored.read("a"), (3, 0, 0), spec(112, margin=1.6))
+    assert landmarks.dtype == np.float32
+    np.testing.assert_allclose(landmarks, moving.landmarks[[3, 0, 0]] / 2, atol=1e-4)
+
+
+def test_any_number_of_workers_gives_the_same_batches(transform: WindowTransform, stored: FaceStore) -> None:
+    windows = [Window(0, 0, start, (start, start + 1), seed) for seed in range(4) for start in (0, 2)]
+
+    def batches(num_workers: int) -> list[Batch]:
+        dataset = WindowDataset(stored, ["a"], [0], spec(64), transform)
+        sampler = WindowSampler(lambda _: windows)
+        return list(DataLoader(dataset, batch_size=3, sampler=sampler, num_workers=num_workers))
+
+    for one, other in zip(batches(0), batches(2), strict=True):
+        assert all(bool((a == b).all()) for a, b in zip(one, other, strict=True))
