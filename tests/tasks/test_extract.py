@@ -7,8 +7,11 @@ import pytest
 from omegaconf import DictConfig
 from PIL import Image
 
+from deepfake.config import to_plain
 from deepfake.errors import SomeFailed
+from deepfake.faces.settings import FaceSettings
 from deepfake.tasks import extract
+from deepfake.tasks.assemble import make_store
 
 Composed = Callable[..., DictConfig]
 
@@ -55,3 +58,12 @@ def test_losses_are_counted_by_kind(
     assert "unreadable" in printed
     assert "no face found in 8 sampled frames" in printed.replace("\n", " ")
     assert not (tmp_path / "faces.png").exists()
+
+
+def test_a_store_at_a_url_is_read_through_a_folder_of_copies(composed: Composed) -> None:
+    cfg = composed("extract", "data.store='s3://bucket/stores/demo'", "data.cache=/copies")
+    store = make_store(to_plain(cfg.data), FaceSettings())
+    assert store.urls == {"": "s3://bucket/stores/demo"}
+    assert store.root.parent == Path("/copies")
+    assert store.root.name.startswith("bucket_stores_demo-")
+    assert make_store(to_plain(composed("extract").data), FaceSettings()).urls == {}
