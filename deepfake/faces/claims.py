@@ -19,10 +19,11 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def claim(path: Path, *, wait: bool = False) -> Iterator[bool]:
+def claim(path: Path, *, wait: bool = False, without_locks: bool = True) -> Iterator[bool]:
     """Whether this process alone may make path now; False where another one is at it, unless told to wait.
 
     Look again whether path is still to be made: the other one may have finished it just before.
+    without_locks: the answer where files cannot be locked: work may be done twice there, but never half.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(lock_of(path), timeout=-1 if wait else 0)
@@ -31,9 +32,9 @@ def claim(path: Path, *, wait: bool = False) -> Iterator[bool]:
     except Timeout:
         yield False
         return
-    except OSError as err:  # a file system without locks: work may be done twice, but never half
+    except OSError as err:
         log.debug("%s cannot be locked: %s", path, err)
-        yield True
+        yield without_locks
         return
     try:
         yield True
@@ -61,7 +62,7 @@ def sweep(folder: Path) -> None:
     for left in sorted([*folder.rglob(".*.tmp"), *folder.rglob(".*.lock")]):
         ending = 1 if left.suffix == ".lock" else 2
         path = left.with_name(left.name[1:].rsplit(".", ending)[0])
-        with claim(path) as mine:
+        with claim(path, without_locks=False) as mine:
             if mine:
                 left.unlink(missing_ok=True)
 

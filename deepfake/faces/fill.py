@@ -83,7 +83,7 @@ def fill_store(
     try:
         run_all("extracting faces", jobs, executor, work, store)
         run_all("reading masks", [MaskReading(absolute(v), shared) for v in unmasked], executor, work, store)
-        for folder in store.folders:
+        for folder in store.own_folders:
             sweep(folder)
         rows = store.write_manifest(videos, work.failures, main_face)
     except OSError as err:

@@ -79,9 +79,9 @@ class FaceStore:
     urls: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def folders(self) -> list[Path]:
-        """Where its files are: the root, or the parts' roots too."""
-        return [self.root, *self.parts.values()]
+    def own_folders(self) -> list[Path]:
+        """Where its files are made: the root and the parts' roots, without copies of what lies elsewhere."""
+        return [folder for part, folder in {"": self.root, **self.parts}.items() if part not in self.urls]
 
     def absolute(self) -> FaceStore:
         """The same store for a process that was started in another folder."""

@@ -48,6 +48,20 @@ def test_the_claim_of_a_killed_process_is_free_and_its_leftovers_are_swept(tmp_p
     assert names(tmp_path) == ["a.b.arrow"]
 
 
+def test_where_nothing_can_be_locked_work_goes_on_and_nothing_is_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(_: object) -> None:
+        raise OSError("no locks available")
+
+    monkeypatch.setattr("deepfake.faces.claims.FileLock.acquire", no_locks)
+    with claim(tmp_path / "a.arrow") as mine:
+        assert mine
+    (tmp_path / ".a.arrow.0123456789ab.tmp").write_bytes(b"somebody may be at it")
+    sweep(tmp_path)
+    assert names(tmp_path) == [".a.arrow.0123456789ab.tmp"]
+
+
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
 

@@ -64,6 +64,7 @@ def test_parts_lie_where_each_of_them_says(tmp_path: Path, videos: list[Video], 
     assert store.path_of("far/real/a") == tmp_path / "copies/faces/real/a.arrow"
     assert store.path_of("real/a") == tmp_path / "joint/faces/real/a.arrow"
     assert [store.url_of(key) for key in ("far/real/a", "near/real/a", "real/a")] == [url, None, None]
+    assert store.own_folders == [tmp_path / "joint", tmp_path / "near"]
     assert store.fetch(["near/real/a", "far/real/a"]) == {}
     assert store.path_of("far/real/a").exists()
     assert not store.path_of("far/real/b").exists()
