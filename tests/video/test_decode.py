@@ -21,6 +21,8 @@ FILMS = {
     "open_groups.mp4": ("libx264", {"g": "12", "bf": "3", "x264-params": "open-gop=1:scenecut=0"}),
     "open_groups.mkv": ("libx265", {"x265-params": "log-level=none:keyint=12:min-keyint=12:open-gop=1"}),
     "intra_refresh.mp4": ("libx264", {"x264-params": "intra-refresh=1:keyint=12"}),
+    "interlaced.mp4": ("libx264", {"bf": "3", "x264-params": "tff=1:b-pyramid=2"}),
+    "temporal_direct.mp4": ("libx264", {"bf": "3", "x264-params": "direct=temporal:weightb=1:ref=5"}),
     "b_frames.ts": ("libx264", {"g": "12", "bf": "3"}),
     "b_frames.flv": ("libx264", {"g": "12", "bf": "3"}),
     "mpeg2.mpg": ("mpeg2video", {"g": "12", "bf": "2"}),
