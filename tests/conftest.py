@@ -24,13 +24,24 @@ def composed() -> Callable[..., DictConfig]:
     return make
 
 
+def shared_folder(*parts: str) -> Path:
+    """A folder below ../shared, which lies beside the checkout on some machines only."""
+    folder = SHARED.joinpath(*parts)
+    if not folder.is_dir():
+        pytest.skip(f"../shared/{'/'.join(parts)} is not here")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def ffpp_videos() -> Path:
-    """Root of four real FaceForensics++ videos, which lie beside the checkout on some machines only."""
-    root = SHARED / "videos" / "ffpp"
-    if not root.is_dir():
-        pytest.skip("the real videos in ../shared are not here")
-    return root
+    """Root of four real FaceForensics++ videos."""
+    return shared_folder("videos", "ffpp")
+
+
+@pytest.fixture(scope="session")
+def mesonet_files() -> Path:
+    """MesoNet's published weights and two images."""
+    return shared_folder("weights", "mesonet")
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ and appears only when it is whole. The system frees the lock of a process that d
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import uuid
@@ -16,6 +17,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 log = logging.getLogger(__name__)
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Errors of writing that pass when there is room again."""
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import time
 from collections import Counter
@@ -11,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from rich.filesize import decimal
-from rich.progress import Progress, TextColumn
+from rich.progress import TextColumn
 
 from deepfake.errors import Stopped, UserError
 from deepfake.faces.choose import check_rule
-from deepfake.faces.claims import sweep
+from deepfake.faces.claims import DISK_FULL, sweep
 from deepfake.faces.jobs import Extraction, MaskReading, absolute, fitting, run_job
 from deepfake.faces.mirror import public
 from deepfake.faces.store import FaceStore, missed_face
@@ -28,7 +27,6 @@ log = logging.getLogger(__name__)
 Job = TypeVar("Job", Extraction, MaskReading)
 
 LOG_EVERY_S = 60  # where nobody sees the progress bar
-FULL = (errno.ENOSPC, errno.EDQUOT)
 LOOK_AGAIN_S = 1.0
 
 
@@ -87,7 +85,7 @@ def fill_store(
             sweep(folder)
         rows = store.write_manifest(videos, work.failures, main_face)
     except OSError as err:
-        if err.errno in FULL:
+        if err.errno in DISK_FULL:
             raise full_disk(store, work, len(missing)) from err
         raise
     report(rows, work, store)
@@ -112,7 +110,7 @@ def run_all(title: str, jobs: Sequence[Job], executor: Executor, work: Work, sto
         for outcome in run_jobs(title, left, executor, work):
             key, result = outcome.item.video.key, outcome.result
             if isinstance(result, Failure):
-                full = isinstance(result.error, OSError) and result.error.errno in FULL
+                full = isinstance(result.error, OSError) and result.error.errno in DISK_FULL
                 if full or isinstance(result.error, UserError):
                     raise result.error
                 work.failures[key] = result.reason
@@ -131,9 +129,8 @@ def run_all(title: str, jobs: Sequence[Job], executor: Executor, work: Work, sto
 
 def run_jobs(title: str, jobs: Sequence[Job], executor: Executor, work: Work) -> Iterator[Outcome[Job, Done]]:
     """Run jobs in any order, with a progress bar, or a line a minute where there is no terminal."""
-    bar = progress_bar()
     logged = time.monotonic()
-    with Progress(*bar.columns, TextColumn("{task.fields[pace]}"), console=bar.console) as progress:
+    with progress_bar(TextColumn("{task.fields[pace]}")) as progress:
         task = progress.add_task(title, total=len(jobs), pace="")
         for done, outcome in enumerate(fitting(executor, len(jobs)).map_unordered(run_job, jobs), 1):
             yield outcome

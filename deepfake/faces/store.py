@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import csv
-import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ import pyarrow.parquet as pq
 
 from deepfake.errors import UserError
 from deepfake.faces.choose import Choice, check_rule, choose
-from deepfake.faces.claims import claim, replace_whole
+from deepfake.faces.claims import DISK_FULL, claim, replace_whole
 from deepfake.faces.mirror import fetch
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.video_faces import VideoFaces, put_metadata, read_metadata
@@ -96,7 +95,7 @@ class FaceStore:
                 folder.mkdir(parents=True, exist_ok=True)
                 TemporaryFile(dir=folder).close()
             except OSError as err:
-                if err.errno not in (errno.ENOSPC, errno.EDQUOT):
+                if err.errno not in DISK_FULL:
                     raise UserError(f"the face store {folder} cannot be written: {err}") from err
 
     def path_of(self, key: str) -> Path:

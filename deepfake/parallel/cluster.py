@@ -35,7 +35,7 @@ def connected(address: str | None, num_workers: int, memory_limit: str | float) 
             with client_at(address) as client:
                 yield client
             return
-        limit = {} if memory_limit == "auto" else {"memory_limit": size_of(memory_limit)}
+        limit = {} if memory_limit == "auto" else {"memory_limit": bytes_of(memory_limit)}
         local = {
             "n_workers": num_workers,
             "threads_per_worker": 1,
@@ -53,7 +53,7 @@ def connected(address: str | None, num_workers: int, memory_limit: str | float) 
                 os.environ.pop(name, None)
 
 
-def size_of(memory_limit: str | float) -> int:
+def bytes_of(memory_limit: str | float) -> int:
     """Bytes; raises UserError for what is no size."""
     from dask.utils import parse_bytes
 

@@ -158,11 +158,6 @@ def video(key: str, *, mask: Path | None = None, partner: str | None = None) -> 
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> FaceStore:
-    return FaceStore(tmp_path / "store", SETTINGS)
-
-
-@pytest.fixture
 def extracted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the videos that were extracted, each of which shows TWO."""
     names: list[str] = []

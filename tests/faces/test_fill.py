@@ -26,11 +26,6 @@ HERE = Executor(num_workers=1)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> FaceStore:
-    return FaceStore(tmp_path / "store", SETTINGS)
-
-
-@pytest.fixture
 def extracted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the videos that were extracted, in order."""
     names: list[str] = []
