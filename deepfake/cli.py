@@ -86,8 +86,9 @@ def quoted(argument: str) -> str:
 def quieten() -> None:
     """Keep libraries' adverts and deprecations off the terminal; Lightning sets its level on import."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    for noise in (".*LeafSpec.*", ".*does not have many workers.*", "Checkpoint directory .* exists"):
-        warnings.filterwarnings("ignore", message=noise)
+    noises = "LeafSpec", "set_vital", "does not have many workers", "Checkpoint directory .* exists"
+    for noise in noises:
+        warnings.filterwarnings("ignore", message=f".*{noise}")
 
 
 def elsewhere() -> bool:

@@ -12,7 +12,10 @@ from deepfake.errors import UserError
 from deepfake.faces.settings import FaceSettings
 
 Composed = Callable[..., DictConfig]
-GROUPS = ("data", "model", "trainer", "logger", "augment", "experiment", "parallel", "faces")
+GROUPS = (
+    *("data", "model", "trainer", "logger", "augment", "schedule", "averaging", "experiment", "parallel"),
+    "faces",
+)
 TASKS = sorted(path.stem for path in CONF.glob("*.yaml"))
 
 
@@ -36,7 +39,8 @@ def test_every_yaml_composes_and_its_objects_can_be_built(
         cfg.trainer.accelerator, cfg.trainer.devices = "cpu", 2
     build(cfg.model.net)
     optimizer = build(cfg.model.optimizer)([torch.nn.Parameter(torch.zeros(1))])
-    build(cfg.model.scheduler)(optimizer)
+    assert build(cfg.schedule)(optimizer, num_steps=100, mode="min")
+    assert bool(build(cfg.averaging)) == (choice in ("ema", "swa"))
     build(cfg.augment)
     build(cfg.trainer, logger=False, default_root_dir=str(tmp_path))
     for part in cfg.data.get("corpora", {"only": cfg.data}).values():
@@ -60,7 +64,7 @@ def test_a_corpus_with_face_settings_of_its_own_gets_them_unless_told_otherwise(
 def test_the_knobs_that_users_expect_reach_the_objects(composed: Composed) -> None:
     cfg = composed("train", "model=meso_lstm", "model.window=4", "trainer.max_epochs=3")
     assert build(cfg.model.net).input.window == 4
-    assert cfg.model.scheduler.T_max == 3
+    assert build(cfg.trainer, logger=False).max_epochs == 3
     names = ("seed", "data.batch_size", "data.num_workers", "data.root", "data.store")
     missing = [name for name in names if OmegaConf.select(cfg, name, default="none such") == "none such"]
     assert missing == []

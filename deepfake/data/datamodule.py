@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
+from pytorch_lightning.accelerators import CUDAAccelerator
 from torch.utils.data import DataLoader
+from torchdata.stateful_dataloader import StatefulDataLoader
 
 from deepfake.corpora.protocols import Protocol, stamp
-from deepfake.data.dataset import Batch, WindowDataset, WindowSampler
+from deepfake.data.dataset import (
+    Batch,
+    SharedFrames,
+    SharedFramesDataset,
+    StoredCrops,
+    WindowDataset,
+    WindowSampler,
+)
 from deepfake.data.transforms import WindowTransform
-from deepfake.data.windows import TrackFrames, eval_windows, scored_tracks, track_frames, train_windows
+from deepfake.data.windows import (
+    TrackFrames,
+    batches_of_frames,
+    eval_windows,
+    scored_tracks,
+    track_frames,
+    train_windows,
+)
 from deepfake.errors import UserError
 from deepfake.faces.fill import Filled
 from deepfake.faces.store import FaceStore
@@ -20,6 +36,7 @@ from deepfake.parallel import num_cores
 from deepfake.records import FAKE, REAL, SPLITS, InputSpec, Video, Window
 
 log = logging.getLogger(__name__)
+Item = TypeVar("Item")
 
 
 class FaceDataModule(pl.LightningDataModule):
@@ -27,9 +44,11 @@ class FaceDataModule(pl.LightningDataModule):
 
     protocol: lists and splits the corpus (and makes what it lacks). fill: puts its faces into the store.
     windows_per_video: drawn anew each training epoch, from the video's main face. balance: columns of the
-    manifest whose values are drawn equally often, each within the one before. eval_windows: at most so many a
-    track, always the same. min_track_share: in val and test every track of at least this share of its video's
-    longest one is scored.
+    manifest whose values are drawn equally often, each within the one before. overfit_windows: train on so
+    many, the same each time. eval_windows: at most so many a track, always the same; eval_hop: see there.
+    min_track_share: in val and test every track of at least this share of its video's longest one is scored.
+    batch_size: windows a process trains on at once, and scores at once, counted by their frames.
+    prefetch_factor: batches that each loader process has ready.
     """
 
     def __init__(
@@ -42,9 +61,12 @@ class FaceDataModule(pl.LightningDataModule):
         transform: WindowTransform | None = None,
         batch_size: int = 32,
         num_workers: int | None = None,
+        prefetch_factor: int = 2,
         windows_per_video: int = 4,
         balance: Sequence[str] = ("label", "corpus", "method"),
-        eval_windows: int = 32,
+        overfit_windows: int | None = None,
+        eval_windows: int | None = 32,
+        eval_hop: int | None = None,
         min_track_share: float = 0.25,
         seed: int = 0,
     ) -> None:
@@ -57,9 +79,12 @@ class FaceDataModule(pl.LightningDataModule):
         self.transform = transform
         self.batch_size = batch_size
         self.num_workers = min(8, num_cores()) if num_workers is None else num_workers
+        self.prefetch_factor = prefetch_factor
         self.windows_per_video = windows_per_video
         self.balance = list(balance)
+        self.overfit_windows = overfit_windows
         self.eval_windows = eval_windows
+        self.eval_hop = eval_hop
         self.min_track_share = min_track_share
         self.seed = seed
         self.test_split = "test"
@@ -110,14 +135,15 @@ class FaceDataModule(pl.LightningDataModule):
             )
         if reals_only:
             videos = [video for video in videos if self.manifest[video]["label"] == REAL]
-        return train_windows(
+        windows = train_windows(
             [self.tracks[video][self.manifest[video]["main"]] for video in videos],
             [tuple(self.manifest[video][column] for column in self.balance) for video in videos],
             self.spec,
             windows_per_video=self.windows_per_video,
             seed=self.seed,
-            epoch=epoch,
+            epoch=epoch if self.overfit_windows is None else 0,
         )
+        return windows[: self.overfit_windows]
 
     def eval_plan(self, split: str) -> list[Window]:
         """The windows by which a split's videos are scored."""
@@ -125,46 +151,66 @@ class FaceDataModule(pl.LightningDataModule):
             window
             for video in self.split(split)
             for track in scored_tracks(self.tracks.get(video, []), min_share=self.min_track_share)
-            for window in eval_windows(track, self.spec, max_windows=self.eval_windows)
+            for window in eval_windows(track, self.spec, max_windows=self.eval_windows, hop=self.eval_hop)
         ]
 
-    def train_dataloader(self) -> DataLoader[Batch]:
-        """Fresh balanced windows each epoch."""
-        return self._loader(self.train_plan, self.transform, even=True)
-
-    def val_dataloader(self) -> DataLoader[Batch]:
-        """The same windows each time."""
-        return self._loader(lambda _: self.eval_plan("val"))
-
-    def test_dataloader(self) -> DataLoader[Batch]:
-        """The same windows each time, of the split named test_split."""
-        return self._loader(lambda _: self.eval_plan(self.test_split))
-
-    def _loader(
-        self,
-        plan: Callable[[int], list[Window]],
-        transform: WindowTransform | None = None,
-        *,
-        even: bool = False,
-    ) -> DataLoader[Batch]:
+    @property
+    def num_train_batches(self) -> int:
+        """Batches of every process in an epoch."""
         world = self.trainer.world_size if self.trainer else 1
-        rank = self.trainer.global_rank if self.trainer else 0
-        dataset = WindowDataset(
-            self.store,
-            [row["video"] for row in self.manifest],
-            [row["label"] for row in self.manifest],
-            self.spec,
-            transform,
+        return -(-(len(self.train_plan(0)) // world) // self.batch_size)
+
+    def train_dataloader(self) -> StatefulDataLoader[Batch]:
+        """Fresh balanced windows each epoch; its state is the place in an epoch."""
+        trainer = self.trainer
+        # Lightning asks a resumed training's loader for batches before it tells the epoch
+        progress: Any = trainer.fit_loop.epoch_progress.current if trainer else None
+        sampler = WindowSampler(
+            self.train_plan,
+            epoch=progress.processed if progress else 0,
+            rank=trainer.global_rank if trainer else 0,
+            num_processes=trainer.world_size if trainer else 1,
         )
-        return DataLoader(
-            dataset,
-            batch_size=self.batch_size,
-            sampler=WindowSampler(plan, rank=rank, num_processes=world, even=even),
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=self.trainer is not None
-            and self.trainer.accelerator.__class__.__name__ == "CUDAAccelerator",
-        )
+        dataset = WindowDataset(self.stored_crops(), self.transform)
+        return StatefulDataLoader(dataset, self.batch_size, sampler=sampler, **self._loading())
+
+    def val_dataloader(self) -> DataLoader[SharedFrames]:
+        """The same windows each time."""
+        return self._scoring_loader("val")
+
+    def test_dataloader(self) -> DataLoader[SharedFrames]:
+        """The same windows each time, of the split named test_split."""
+        return self._scoring_loader(self.test_split)
+
+    def _scoring_loader(self, split: str) -> DataLoader[SharedFrames]:
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        batches = batches_of_frames(self.eval_plan(split), max_frames=self.batch_size * self.spec.window)
+        dataset = SharedFramesDataset(self.stored_crops())
+        own = padded_share(batches, rank=rank, num_processes=world)
+        return DataLoader(dataset, batch_size=None, sampler=own, **self._loading())
+
+    def stored_crops(self) -> StoredCrops:
+        """The crops of all videos in the manifest."""
+        keys, labels = ([row[name] for row in self.manifest] for name in ("video", "label"))
+        return StoredCrops(store=self.store, keys=keys, labels=labels, spec=self.spec)
+
+    def _loading(self) -> dict[str, Any]:
+        several = self.num_workers > 0
+        return {
+            "num_workers": self.num_workers,
+            "persistent_workers": several,
+            "prefetch_factor": self.prefetch_factor if several else None,
+            "pin_memory": self.trainer is not None and isinstance(self.trainer.accelerator, CUDAAccelerator),
+        }
+
+
+def padded_share(items: Sequence[Item], *, rank: int, num_processes: int) -> list[Item]:
+    """Every num_processes-th item from number rank on; the first ones once more where shares would differ.
+
+    Processes that score must take the same number of steps; what is scored twice counts once.
+    """
+    total = -(-len(items) // num_processes) * num_processes
+    return [items[place % len(items)] for place in range(rank, total, num_processes)]
 
 
 def check_fit(spec: InputSpec, store: FaceStore) -> None:

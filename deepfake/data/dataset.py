@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -29,21 +32,40 @@ class Batch(NamedTuple):
     start: Tensor
 
 
+class SharedFrames(NamedTuple):
+    """Windows that share frames: frames (N, 3, H, W) uint8, each once; place (W, T) int64 among them.
+
+    The keys are those of a Batch, (W,).
+    """
+
+    frames: Tensor
+    place: Tensor
+    label: Tensor
+    video: Tensor
+    track: Tensor
+    start: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredCrops:
+    """Where crops lie: keys and labels of the videos, by row of the manifest; spec: what to make of them."""
+
+    store: FaceStore
+    keys: Sequence[str]
+    labels: Sequence[int]
+    spec: InputSpec
+
+    def faces(self, video: int) -> VideoFaces:
+        """The faces of a video; opened once in each process."""
+        path = self.store.path_of(self.keys[video])
+        return cached_faces(path, path.stat().st_mtime_ns)
+
+
 class WindowDataset(Dataset[Batch]):
     """Crops and keys of a Window; it is indexed by the Window itself, which a WindowSampler plans."""
 
-    def __init__(
-        self,
-        store: FaceStore,
-        keys: Sequence[str],
-        labels: Sequence[int],
-        spec: InputSpec,
-        transform: WindowTransform | None = None,
-    ) -> None:
-        self.store = store
-        self.keys = list(keys)
-        self.labels = list(labels)
-        self.spec = spec
+    def __init__(self, stored: StoredCrops, transform: WindowTransform | None = None) -> None:
+        self.stored = stored
         self.transform = transform
 
     def __getitem__(self, window: Window) -> Batch:
@@ -60,12 +82,39 @@ class WindowDataset(Dataset[Batch]):
 
     def read(self, window: Window) -> Sample:
         """The window as it is stored, before any random change."""
-        path = self.store.path_of(self.keys[window.video])
-        faces = cached_faces(path, path.stat().st_mtime_ns)
+        faces, spec = self.stored.faces(window.video), self.stored.spec
         return Sample(
-            window_crops(faces, window.rows, self.spec),
-            window_landmarks(faces, window.rows, self.spec),
-            self.labels[window.video],
+            window_crops(faces, window.rows, spec),
+            window_landmarks(faces, window.rows, spec),
+            self.stored.labels[window.video],
+        )
+
+
+class SharedFramesDataset(Dataset[SharedFrames]):
+    """Windows to be scored, several at a time: it is indexed by a list of them, and reads each frame once."""
+
+    def __init__(self, stored: StoredCrops) -> None:
+        self.stored = stored
+
+    def __getitem__(self, windows: Sequence[Window]) -> SharedFrames:
+        places: dict[int, dict[int, int]] = defaultdict(dict)  # by video and row: which of the frames it is
+        count = itertools.count()
+        for window in windows:
+            for row in window.rows:
+                if row not in places[window.video]:
+                    places[window.video][row] = next(count)
+        size = self.stored.spec.size
+        frames = np.empty((next(count), size, size, 3), np.uint8)
+        for video, own in places.items():
+            frames[list(own.values())] = window_crops(self.stored.faces(video), own, self.stored.spec)
+        video, track, start = torch.tensor([window[:3] for window in windows]).T
+        return SharedFrames(
+            to_tensor(frames),
+            torch.tensor([[places[window.video][row] for row in window.rows] for window in windows]),
+            torch.tensor([self.stored.labels[window.video] for window in windows], dtype=torch.float32),
+            video,
+            track,
+            start,
         )
 
 
@@ -106,26 +155,24 @@ Plan = Callable[[int], list[Window]]
 
 
 class WindowSampler(Sampler[Window]):
-    """The windows of an epoch, this process's share of them; Lightning tells it the epoch.
+    """The training windows of an epoch, this process's share of them; Lightning tells it the next epoch.
 
-    Process rank of num_processes takes every num_processes-th one.
-    With even=True the last ones are left out of shares that would be longer than others, since training
-    processes must take the same number of steps; for scoring nothing is left out.
+    Process rank of num_processes takes every num_processes-th one, so that together they take batches of the
+    windows that one process would. The last ones are left out of shares that would be longer than others,
+    since processes must take the same number of steps.
     """
 
-    def __init__(self, plan: Plan, *, rank: int = 0, num_processes: int = 1, even: bool = False) -> None:
+    def __init__(self, plan: Plan, *, epoch: int = 0, rank: int = 0, num_processes: int = 1) -> None:
         self.plan = plan
         self.rank = rank
         self.num_processes = num_processes
-        self.even = even
-        self.set_epoch(0)
+        self.set_epoch(epoch)
 
     def set_epoch(self, epoch: int) -> None:
         """Plan the windows of an epoch."""
         windows = self.plan(epoch)
-        if self.even:
-            windows = windows[: len(windows) // self.num_processes * self.num_processes]
-        self.windows = windows[self.rank :: self.num_processes]
+        even = len(windows) // self.num_processes * self.num_processes
+        self.windows = windows[:even][self.rank :: self.num_processes]
 
     def __iter__(self) -> Iterator[Window]:
         return iter(self.windows)

@@ -87,10 +87,53 @@ def scored_tracks(tracks: Sequence[TrackFrames], *, min_share: float) -> list[Tr
     return [track for track in tracks if len(track) >= min_share * longest]
 
 
-def eval_windows(track: TrackFrames, spec: InputSpec, *, max_windows: int) -> list[Window]:
-    """Up to max_windows windows side by side, evenly spread over the track: always the same ones."""
-    places = track_windows(track, spec, hop=spec.span)
-    return [as_window(track, places[which]) for which in spread(len(places), max_windows)]
+def eval_windows(
+    track: TrackFrames, spec: InputSpec, *, max_windows: int | None, hop: int | None = None
+) -> list[Window]:
+    """Up to max_windows windows (None = all), evenly spread over the track: always the same ones.
+
+    hop: sampled frames from one to the next; None sets them side by side.
+    """
+    places = track_windows(track, spec, hop=hop or spec.span)
+    chosen = spread(len(places), len(places) if max_windows is None else max_windows)
+    return [as_window(track, places[which]) for which in chosen]
+
+
+def batches_of_frames(windows: Sequence[Window], *, max_frames: int) -> list[list[Window]]:
+    """Windows in batches of at most max_frames frames, those that share frames together.
+
+    windows: in order of video, track and start. Only where a chain of windows that overlap is longer than
+    max_frames is it cut, and a few frames are in two batches; a batch holds at least one window.
+    """
+    batches: list[list[Window]] = []
+    frames: set[tuple[int, int]] = set()
+    for chain in chains(windows):
+        whole = len(frames_of(chain)) <= max_frames
+        for piece in [chain] if whole else [[window] for window in chain]:
+            own = frames_of(piece)
+            if not batches or len(frames | own) > max_frames:
+                batches.append([])
+                frames = set()
+            batches[-1] += piece
+            frames |= own
+    return batches
+
+
+def frames_of(windows: Sequence[Window]) -> set[tuple[int, int]]:
+    """The (video, row) of every frame in some windows."""
+    return {(window.video, row) for window in windows for row in window.rows}
+
+
+def chains(windows: Sequence[Window]) -> list[list[Window]]:
+    """Windows in order, cut where one shares no frame with the one before."""
+    found: list[list[Window]] = []
+    for window in windows:
+        last = found[-1][-1] if found else None
+        if last and last.video == window.video and set(last.rows) & set(window.rows):
+            found[-1].append(window)
+        else:
+            found.append([window])
+    return found
 
 
 Stratum = tuple[Hashable, ...]

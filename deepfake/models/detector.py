@@ -13,26 +13,47 @@ from deepfake.records import InputSpec
 class Detector(nn.Module):
     """Logit that a window shows a fake face: crops (B, T, 3, H, W) uint8 -> (B,) float32.
 
-    backbone: normalised frames (N, 3, H, W) -> (N, backbone.num_features). head: makes the head from that
-    number. input: what crops must look like; they are normalised here, on the device.
+    backbone: normalised frames (N, 3, H, W) -> (N, backbone.num_features); backbone.layers are its parts in
+    order. head: makes the head from that number. input: what crops must look like; they are normalised here,
+    on the device. channels_last: lay maps out channel by pixel, which is faster on many devices.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: nn.Module, head: Callable[[int], nn.Module], input: InputSpec) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        head: Callable[[int], nn.Module],
+        input: InputSpec,
+        *,
+        channels_last: bool = False,
+    ) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.backbone = backbone.to(memory_format=self.memory_format)
         self.head = head(int(backbone.num_features))  # type: ignore[arg-type]
         self.input = input
-        self.register_buffer("mean", torch.tensor(input.mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(input.std).view(3, 1, 1), persistent=False)
+        for name, values in ("mean", input.mean), ("std", input.std):
+            rgb = torch.tensor(values, dtype=torch.float32).view(3, 1, 1)
+            self.register_buffer(name, rgb, persistent=False)
 
     def forward(self, crops: Tensor) -> Tensor:
         """Crops (B, T, 3, H, W) uint8 -> logits (B,)."""
         batch, window = crops.shape[:2]
-        return self.head(self.features(crops.flatten(0, 1)).view(batch, window, -1))
+        return self.logits(self.features(crops.flatten(0, 1)).view(batch, window, -1))
+
+    def score_windows(self, frames: Tensor, place: Tensor) -> Tensor:
+        """Logits (W,) of windows that share frames (N, 3, H, W) uint8; place (W, T): each window's frames."""
+        return self.logits(self.features(frames)[place])
 
     def features(self, frames: Tensor) -> Tensor:
         """Frames (N, 3, H, W) uint8 -> (N, F); frames shared by several windows need this only once."""
-        return self.backbone((frames.to(self.mean.dtype) / 255 - self.mean) / self.std)
+        # bytes would lose their last bits in half precision
+        normalised = (frames.float() / 255 - self.mean.float()) / self.std.float()
+        return self.backbone(normalised.to(self.mean.dtype, memory_format=self.memory_format))
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Features of windows (B, T, F) -> logits (B,) float32, also in the midst of mixed precision."""
+        with torch.autocast(features.device.type, enabled=False):
+            return self.head(features.to(self.mean.dtype)).float()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import timm
 from torch import Tensor, nn
 
@@ -34,6 +36,13 @@ class EfficientNet(nn.Module):
                 "or set model.pretrained=false"
             ) from err
         self.num_features = int(self.net.num_features)  # type: ignore[arg-type]
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The stem, each stage's blocks, and what follows them, in order."""
+        net: Any = self.net
+        stem, end = (nn.ModuleList(parts) for parts in ((net.conv_stem, net.bn1), (net.conv_head, net.bn2)))
+        return [stem, *(block for stage in net.blocks for block in stage), end]
 
     def forward(self, frames: Tensor) -> Tensor:
         """Frames (N, 3, H, W) -> features (N, num_features)."""

@@ -29,6 +29,11 @@ class MesoNet(nn.Module):
         self.dense = nn.Linear(CHANNELS * (image_size // 32) ** 2, self.num_features)
         self.activation = nn.LeakyReLU(0.1)
 
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The blocks and the dense layer, in order."""
+        return [*self.blocks, self.dense]
+
     def forward(self, frames: Tensor) -> Tensor:
         """Frames (N, 3, H, W) -> features (N, 16)."""
         maps = self.blocks(frames)

@@ -89,9 +89,12 @@ def make_datamodule(
         transform=transform,
         batch_size=data["batch_size"],
         num_workers=data["num_workers"],
+        prefetch_factor=data["prefetch_factor"],
         windows_per_video=data["windows_per_video"],
         balance=data["balance"],
+        overfit_windows=data["overfit_windows"],
         eval_windows=recipe.eval_windows,
+        eval_hop=recipe.eval_hop,
         min_track_share=recipe.min_track_share,
         seed=seed,
     )

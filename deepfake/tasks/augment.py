@@ -69,9 +69,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     datamodule.prepare_data()
     datamodule.setup()
     rows = datamodule.manifest
-    dataset = WindowDataset(
-        datamodule.store, [row["video"] for row in rows], [row["label"] for row in rows], datamodule.spec
-    )
+    dataset = WindowDataset(datamodule.stored_crops())
 
     def card(window: Window) -> Card:
         before, row = dataset.read(window), rows[window.video]

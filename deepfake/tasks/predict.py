@@ -171,7 +171,9 @@ def score_faces(detector: Detector, recipe: Recipe, faces: VideoFaces) -> Window
     windows = [
         window
         for track in scored_tracks(track_frames(faces), min_share=recipe.min_track_share)
-        for window in eval_windows(track, detector.input, max_windows=recipe.eval_windows)
+        for window in eval_windows(
+            track, detector.input, max_windows=recipe.eval_windows, hop=recipe.eval_hop
+        )
     ]
     if not windows:
         empty = np.zeros(0, np.int64)
@@ -186,7 +188,7 @@ def score_faces(detector: Detector, recipe: Recipe, faces: VideoFaces) -> Window
                 for chunk in np.array_split(rows, -(-len(rows) // FRAMES_AT_ONCE))
             ]
         )
-        logits = detector.head(features[torch.from_numpy(place.reshape(len(windows), -1))])
+        logits = detector.logits(features[torch.from_numpy(place.reshape(len(windows), -1))])
     video, track, start = np.array([window[:3] for window in windows]).T
     return WindowScores(video, track, start, logits.double().cpu().numpy())
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 from collections import Counter
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,8 @@ from deepfake.tasks.protocol import announced
 from deepfake.tasks.results import conclude
 from deepfake.tasks.weights import build_detector, take_weights
 from deepfake.training.checkpoint import Recipe, read_checkpoint, read_recipe
-from deepfake.training.module import DetectorModule
+from deepfake.training.freezing import FreezeBackbone
+from deepfake.training.module import DetectorModule, goal
 from deepfake.training.progress import EpochLines
 
 log = logging.getLogger(__name__)
@@ -41,6 +44,7 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
         net=config["model"]["net"],
         faces=face_settings(cfg).to_dict(),
         eval_windows=config["data"]["eval_windows"],
+        eval_hop=config["data"]["eval_hop"],
         min_track_share=config["data"]["min_track_share"],
         track_rule=config["track_rule"],
     )
@@ -50,9 +54,14 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
         detector,
         recipe,
         optimizer=build(config["model"]["optimizer"]),
-        scheduler=build(config["model"]["scheduler"]),
+        schedule=build(config["schedule"]),
+        label_smoothing=config["label_smoothing"],
+        layer_decay=config["layer_decay"],
+        monitor=config["monitor"],
         seed=config["seed"],
     )
+    if config["compile"]:
+        detector.compile()
     transform = build(config["augment"])
     datamodule = make_datamodule(
         cfg,
@@ -81,19 +90,24 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
 
 
 def make_callbacks(config: dict[str, Any], run_dir: Path) -> tuple[ModelCheckpoint, *tuple[Callback, ...]]:
-    """The keeper of best.ckpt, that of every epoch and last.ckpt, progress, early stopping if wanted."""
+    """The keeper of best.ckpt; those of every epoch and of last.ckpt, progress, and what the config wants."""
     folder, monitor = run_dir / "checkpoints", config["monitor"]
-    mode = "min" if "loss" in monitor or "eer" in monitor else "max"
+    mode = goal(monitor)
+    keep = partial(ModelCheckpoint, folder, enable_version_counter=False, auto_insert_metric_name=False)
     callbacks: list[Callback] = [
-        ModelCheckpoint(
-            folder, filename="epoch={epoch:03d}", auto_insert_metric_name=False, save_top_k=-1, save_last=True
-        ),
+        keep(filename="epoch={epoch:03d}", save_top_k=-1, save_last=True),
         EpochLines(),
     ]
+    if config["save_every_minutes"] is not None:
+        interval = timedelta(minutes=config["save_every_minutes"])
+        callbacks.append(keep(filename="last", train_time_interval=interval))
+    if config["averaging"]:
+        callbacks.append(build(config["averaging"]))
+    if config["freeze_backbone_epochs"]:
+        callbacks.append(FreezeBackbone(config["freeze_backbone_epochs"]))
     if config["early_stopping_patience"] is not None:
         callbacks.append(EarlyStopping(monitor, mode=mode, patience=config["early_stopping_patience"]))
-    best = ModelCheckpoint(folder, filename="best", monitor=monitor, mode=mode, enable_version_counter=False)
-    return best, *callbacks
+    return keep(filename="best", monitor=monitor, mode=mode), *callbacks
 
 
 def make_loggers(config: dict[str, Any], run_dir: Path) -> list[Logger]:

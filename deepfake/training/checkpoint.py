@@ -25,7 +25,7 @@ LIBRARIES = ("deepfake", "torch", "torchvision", "timm", "pytorch-lightning", "f
 class Recipe:
     """How to rebuild a detector and use it as it was trained.
 
-    net: config of the Detector. faces: values of FaceSettings. eval_windows, min_track_share: see
+    net: config of the Detector. faces: values of FaceSettings. eval_windows, eval_hop, min_track_share: see
     FaceDataModule. track_rule: see scoring.aggregate. threshold: prob from which a video is called fake,
     chosen on the validation split. protocol: name, hash and footprint of the split it was trained by; None
     before training.
@@ -33,7 +33,8 @@ class Recipe:
 
     net: dict[str, Any]
     faces: dict[str, Any]
-    eval_windows: int = 32
+    eval_windows: int | None = 32
+    eval_hop: int | None = None
     min_track_share: float = 0.25
     track_rule: TrackRule = "max"
     threshold: float = 0.5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -11,23 +10,26 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torchmetrics import MeanMetric
 
-from deepfake.data.dataset import Batch
+from deepfake.data.dataset import Batch, SharedFrames
 from deepfake.models.detector import Detector
 from deepfake.scoring.aggregate import WindowScores, score_videos
 from deepfake.scoring.metrics import Metrics, balanced_log_loss, classification_metrics, youden_threshold
 from deepfake.scoring.video_scores import VideoScores
 from deepfake.training.checkpoint import KEY, Recipe
-
-Optimizers = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
-Schedulers = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
+from deepfake.training.param_groups import Optimizers, make_optimizer
+from deepfake.training.schedules import Goal, Schedule, constant
 
 
 class DetectorModule(pl.LightningModule):
     """Trains a detector with binary cross-entropy; scores are gathered with their keys, per video.
 
-    optimizer, scheduler: still waiting for parameters and optimizer; the scheduler steps once an epoch.
     recipe: written into every checkpoint, with the threshold that the last validation chose.
+    optimizer, schedule: still waiting for what they work on. label_smoothing: share of every label that is
+    moved to one half. layer_decay: see param_groups. monitor: metric of validation that a plateau watches.
+    seed: of dropout.
     """
 
     def __init__(
@@ -36,15 +38,23 @@ class DetectorModule(pl.LightningModule):
         recipe: Recipe,
         *,
         optimizer: Optimizers | None = None,
-        scheduler: Schedulers | None = None,
+        schedule: Schedule = constant,
+        label_smoothing: float = 0.0,
+        layer_decay: float = 1.0,
+        monitor: str = "val/loss",
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.detector = detector
         self.recipe = recipe
-        self.make_optimizer = optimizer
-        self.make_scheduler = scheduler
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.label_smoothing = label_smoothing
+        self.layer_decay = layer_decay
+        self.monitor = monitor
         self.seed = seed
+        self.train_loss = MeanMetric()
+        self.train_loss.persistent(True)  # for epochs that are resumed in the middle
         self.scores = VideoScores()
         self.test_result: tuple[WindowScores, dict[int, int]] | None = None
 
@@ -56,14 +66,20 @@ class DetectorModule(pl.LightningModule):
         """Note by which split it is trained."""
         self.recipe = replace(self.recipe, protocol=self.trainer.datamodule.stamp)  # type: ignore[attr-defined]
 
+    def on_train_epoch_start(self) -> None:
+        """Begin a new mean; an epoch that is resumed in the middle goes on with its own."""
+        self.train_loss.reset()
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Tie dropout to seed, epoch and batch, so that a resumed run repeats the uninterrupted one."""
         torch.manual_seed(hash((self.seed, self.current_epoch, batch_idx, self.global_rank)) % 2**31)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        loss = binary_cross_entropy_with_logits(self(batch.crops), batch.label)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch.label))
+        label = batch.label * (1 - self.label_smoothing) + self.label_smoothing / 2
+        loss = binary_cross_entropy_with_logits(self(batch.crops), label)
+        self.train_loss.update(loss.detach(), weight=len(label))
+        self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, prog_bar=True)
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -72,21 +88,24 @@ class DetectorModule(pl.LightningModule):
 
     on_test_epoch_start = on_validation_epoch_start
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: SharedFrames, batch_idx: int) -> None:
         """Gather scores."""
         self._score(batch)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
+    def test_step(self, batch: SharedFrames, batch_idx: int) -> None:
         """Gather scores."""
         self._score(batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Choose the threshold, then measure with it."""
+        """Choose the threshold, measure with it, and tell what watches for a plateau."""
         scores, labels = self.scores.gather()
         videos = score_videos(scores, rule=self.recipe.track_rule)
         threshold = youden_threshold(list(videos.values()), [labels[video] for video in videos])
         self.recipe = replace(self.recipe, threshold=threshold)
-        self._log_metrics("val", scores, labels)
+        measured = self._log_metrics("val", scores, labels)
+        for config in self.trainer.lr_scheduler_configs:
+            if isinstance(config.scheduler, ReduceLROnPlateau):
+                config.scheduler.step(measured[self.monitor])
 
     def on_test_epoch_end(self) -> None:
         """Measure with the threshold of the checkpoint."""
@@ -94,13 +113,27 @@ class DetectorModule(pl.LightningModule):
         self._log_metrics("test", *self.test_result)
 
     def configure_optimizers(self) -> Any:
-        """The optimizer over all parameters, and the scheduler if there is one."""
-        if self.make_optimizer is None:
+        """The optimizer over all parameters, and its schedulers."""
+        if self.optimizer is None:
             raise ValueError("a module without an optimizer can score but not train")
-        optimizer = self.make_optimizer(self.parameters())
-        if self.make_scheduler is None:
-            return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.make_scheduler(optimizer)}}
+        optimizer = make_optimizer(self.detector, self.optimizer, layer_decay=self.layer_decay)
+        schedulers = self.schedule(optimizer, num_steps=num_steps(self.trainer), mode=goal(self.monitor))
+        return [optimizer], [
+            {
+                "scheduler": scheduler,
+                "interval": "epoch" if isinstance(scheduler, ReduceLROnPlateau) else "step",
+                "monitor": self.monitor,
+            }
+            for scheduler in schedulers
+        ]
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Step with the optimizer, but for plateaus, which validation steps.
+
+        Lightning would step those after the epoch's checkpoint is written, and a resumed run would lack one.
+        """
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the recipe."""
@@ -110,20 +143,36 @@ class DetectorModule(pl.LightningModule):
         """Take the threshold that was chosen with these weights."""
         self.recipe = replace(self.recipe, threshold=checkpoint[KEY]["threshold"])
 
-    def _score(self, batch: Batch) -> None:
+    def _score(self, batch: SharedFrames) -> None:
+        logit = self.detector.score_windows(batch.frames, batch.place)
         self.scores.update(
-            video=batch.video,
-            track=batch.track,
-            start=batch.start,
-            label=batch.label,
-            logit=self(batch.crops),
+            video=batch.video, track=batch.track, start=batch.start, label=batch.label, logit=logit
         )
 
-    def _log_metrics(self, stage: str, scores: WindowScores, labels: dict[int, int]) -> None:
-        for name, value in measure(scores, labels, self.recipe).items():
-            # Lightning logs numbers only; files that people read say null
-            number = float("nan") if value is None else value
-            self.log(f"{stage}/{name}", number, prog_bar=name in ("loss", "video_auroc"))
+    def _log_metrics(self, stage: str, scores: WindowScores, labels: dict[int, int]) -> dict[str, float]:
+        metrics = measure(scores, labels, self.recipe)
+        # Lightning logs numbers only; files that people read say null
+        numbers = {f"{stage}/{name}": float("nan") if v is None else v for name, v in metrics.items()}
+        self.log_dict(numbers)
+        return numbers
+
+
+def num_steps(trainer: pl.Trainer) -> int:
+    """Steps of the optimizer in the whole training.
+
+    trainer.estimated_stepping_batches would make the loader before a resumed training knows its place in it.
+    """
+    if trainer.max_steps > 0:
+        return trainer.max_steps
+    assert trainer.max_epochs is not None
+    limit, batches = trainer.limit_train_batches, trainer.datamodule.num_train_batches  # type: ignore[attr-defined]
+    batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    return -(-batches // trainer.accumulate_grad_batches) * trainer.max_epochs
+
+
+def goal(monitor: str) -> Goal:
+    """Whether a metric is better when it is smaller or larger."""
+    return "min" if any(name in monitor for name in ("loss", "eer", "brier")) else "max"
 
 
 def measure(scores: WindowScores, labels: dict[int, int], recipe: Recipe) -> Metrics:

@@ -8,7 +8,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 from deepfake.config import build
-from deepfake.data.dataset import Batch, WindowDataset, WindowSampler, window_landmarks
+from deepfake.data.dataset import Batch, StoredCrops, WindowDataset, WindowSampler, window_landmarks
 from deepfake.data.transforms import Sample, WindowTransform, fit, fit_points
 from deepfake.faces.crop import cut, encode_jpeg
 from deepfake.faces.settings import FaceSettings
@@ -116,7 +116,7 @@ def test_any_number_of_workers_gives_the_same_batches(transform: WindowTransform
     windows = [Window(0, 0, start, (start, start + 1), seed) for seed in range(4) for start in (0, 2)]
 
     def batches(num_workers: int) -> list[Batch]:
-        dataset = WindowDataset(stored, ["a"], [0], spec(64), transform)
+        dataset = WindowDataset(StoredCrops(store=stored, keys=["a"], labels=[0], spec=spec(64)), transform)
         sampler = WindowSampler(lambda _: windows)
         return list(DataLoader(dataset, batch_size=3, sampler=sampler, num_workers=num_workers))
 

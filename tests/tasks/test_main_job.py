@@ -116,19 +116,6 @@ def test_a_bad_file_is_a_row_and_all_others_are_scored(
     assert "broken, «film».mp4" in (tmp_path / "report.html").read_text()
 
 
-def test_resuming_from_the_last_checkpoint_repeats_the_uninterrupted_run(
-    composed: Composed, tiny_demo: tuple[str, ...], trained: Path, tmp_path: Path
-) -> None:
-    # the schedule must not depend on where the first part stopped
-    part = (*tiny_demo, *FAST, "model.scheduler.T_max=2")
-    train.main(composed("train", *part, "trainer.max_epochs=1"), tmp_path)
-    resume = f"resume='{tmp_path}/checkpoints/last.ckpt'"
-    train.main(composed("train", *part, "trainer.max_epochs=2", resume), tmp_path)
-    expected = weights(trained / "checkpoints" / "epoch=001.ckpt")
-    for name, value in weights(tmp_path / "checkpoints" / "epoch=001.ckpt").items():
-        assert torch.equal(value, expected[name]), name
-
-
 def test_resuming_with_another_model_is_refused(
     composed: Composed, tiny_demo: tuple[str, ...], trained: Path, tmp_path: Path
 ) -> None:
