@@ -31,6 +31,13 @@ PATHS = (
     "data.split_dir",
     "data.identities",
 )
+NOISES = (
+    "LeafSpec",
+    "set_vital",
+    "does not have many workers",
+    "Checkpoint directory .* exists",
+    "recommended to use .*sync_dist",  # every process has the same metrics
+)
 DONE, INPUTS_FAILED, USAGE_ERROR, INTERRUPTED = 0, 1, 2, 130
 
 log = logging.getLogger(__name__)
@@ -86,8 +93,7 @@ def quoted(argument: str) -> str:
 def quieten() -> None:
     """Keep libraries' adverts and deprecations off the terminal; Lightning sets its level on import."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    noises = "LeafSpec", "set_vital", "does not have many workers", "Checkpoint directory .* exists"
-    for noise in noises:
+    for noise in NOISES:
         warnings.filterwarnings("ignore", message=f".*{noise}")
 
 

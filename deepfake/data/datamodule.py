@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from itertools import cycle, islice
 from typing import Any, TypeVar
 
 import pytorch_lightning as pl
@@ -45,7 +46,7 @@ class FaceDataModule(pl.LightningDataModule):
     protocol: lists and splits the corpus (and makes what it lacks). fill: puts its faces into the store.
     windows_per_video: drawn anew each training epoch, from the video's main face. balance: columns of the
     manifest whose values are drawn equally often, each within the one before. overfit_windows: train on so
-    many, the same each time. eval_windows: at most so many a track, always the same; eval_hop: see there.
+    few, again and again. eval_windows: at most so many a track, always the same; eval_hop: see there.
     min_track_share: in val and test every track of at least this share of its video's longest one is scored.
     batch_size: windows a process trains on at once, and scores at once, counted by their frames.
     prefetch_factor: batches that each loader process has ready.
@@ -78,7 +79,7 @@ class FaceDataModule(pl.LightningDataModule):
         self.spec = spec
         self.transform = transform
         self.batch_size = batch_size
-        self.num_workers = min(8, num_cores()) if num_workers is None else num_workers
+        self.num_workers = num_workers
         self.prefetch_factor = prefetch_factor
         self.windows_per_video = windows_per_video
         self.balance = list(balance)
@@ -143,7 +144,9 @@ class FaceDataModule(pl.LightningDataModule):
             seed=self.seed,
             epoch=epoch if self.overfit_windows is None else 0,
         )
-        return windows[: self.overfit_windows]
+        if self.overfit_windows is None:
+            return windows
+        return list(islice(cycle(windows[: self.overfit_windows]), len(windows)))
 
     def eval_plan(self, split: str) -> list[Window]:
         """The windows by which a split's videos are scored."""
@@ -195,11 +198,13 @@ class FaceDataModule(pl.LightningDataModule):
         return StoredCrops(store=self.store, keys=keys, labels=labels, spec=self.spec)
 
     def _loading(self) -> dict[str, Any]:
-        several = self.num_workers > 0
+        processes = self.trainer.num_devices if self.trainer else 1
+        share = min(8, max(1, num_cores() // processes))
+        num_workers = share if self.num_workers is None else self.num_workers
         return {
-            "num_workers": self.num_workers,
-            "persistent_workers": several,
-            "prefetch_factor": self.prefetch_factor if several else None,
+            "num_workers": num_workers,
+            "persistent_workers": num_workers > 0,
+            "prefetch_factor": self.prefetch_factor if num_workers else None,
             "pin_memory": self.trainer is not None and isinstance(self.trainer.accelerator, CUDAAccelerator),
         }
 

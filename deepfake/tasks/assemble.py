@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 
@@ -98,3 +99,13 @@ def make_datamodule(
         min_track_share=recipe.min_track_share,
         seed=seed,
     )
+
+
+def prepare(trainer: pl.Trainer, datamodule: FaceDataModule) -> None:
+    """Prepare the data before Lightning starts copies of this process, so that errors are those of one.
+
+    Where a launcher has started all processes already, Lightning lets the others wait.
+    """
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    if environment is None or not environment.creates_processes_externally:
+        datamodule.prepare_data()

@@ -12,16 +12,18 @@ from deepfake.config import build, to_plain
 from deepfake.errors import UserError
 from deepfake.parallel import keep_freed_memory
 from deepfake.records import SPLITS
-from deepfake.tasks.assemble import make_datamodule
+from deepfake.tasks.assemble import make_datamodule, prepare
 from deepfake.tasks.protocol import announced_against
 from deepfake.tasks.results import conclude
 from deepfake.training.checkpoint import load_detector
 from deepfake.training.module import DetectorModule
+from deepfake.training.progress import hush_copies
 
 
 def main(cfg: DictConfig, run_dir: Path) -> None:
     """Extract what is missing with the checkpoint's settings, score, fill the run folder."""
     keep_freed_memory()
+    hush_copies()
     config = to_plain(cfg)
     if config["split"] not in SPLITS:
         raise UserError(f"split={config['split']}: must be one of {', '.join(SPLITS)}")
@@ -36,6 +38,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     trainer: pl.Trainer = build(
         config["trainer"], callbacks=[RichProgressBar()], logger=False, enable_checkpointing=False
     )
+    prepare(trainer, datamodule)
     trainer.test(module, datamodule=datamodule, verbose=False)
     if not trainer.is_global_zero:
         return

@@ -21,14 +21,14 @@ from deepfake.errors import UserError
 from deepfake.parallel import keep_freed_memory
 from deepfake.records import FAKE, REAL
 from deepfake.reports.plots import plot_history
-from deepfake.tasks.assemble import face_settings, make_datamodule
+from deepfake.tasks.assemble import face_settings, make_datamodule, prepare
 from deepfake.tasks.protocol import announced
 from deepfake.tasks.results import conclude
 from deepfake.tasks.weights import build_detector, take_weights
 from deepfake.training.checkpoint import Recipe, read_checkpoint, read_recipe
 from deepfake.training.freezing import FreezeBackbone
 from deepfake.training.module import DetectorModule, goal
-from deepfake.training.progress import EpochLines
+from deepfake.training.progress import EpochLines, hush_copies
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 def main(cfg: DictConfig, run_dir: Path) -> float | None:
     """Extract what is missing, fit, test best.ckpt, fill the run folder; returns the best monitored value."""
     keep_freed_memory()
+    hush_copies()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     weights = take_weights(cfg)
     config = to_plain(cfg)
@@ -76,6 +77,7 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
         config["trainer"], callbacks=[best, *others], logger=loggers, default_root_dir=str(run_dir)
     )
     try:
+        prepare(trainer, datamodule)
         trainer.fit(module, datamodule=datamodule, ckpt_path=resume)
         trainer.test(module, datamodule=datamodule, ckpt_path=best.best_model_path, verbose=False)
         if trainer.is_global_zero:

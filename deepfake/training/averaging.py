@@ -23,8 +23,8 @@ class AverageWeights(WeightAveraging):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Take the new weights in; an average of nothing is replaced by them."""
+        """Take the new weights in; until the average begins, they replace it."""
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         if trainer.current_epoch < self.start_epoch:
             assert self._average_model is not None
             self._average_model.n_averaged.zero_()
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)

@@ -7,10 +7,17 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.utilities import rank_zero_only
 
 log = logging.getLogger(__name__)
 
 SHOWN = ("train/loss", "val/loss", "val/video_auroc", "val/video_accuracy")
+
+
+def hush_copies() -> None:
+    """Let only the first of several training processes tell what it does; all may warn."""
+    if getattr(rank_zero_only, "rank", 0):
+        logging.getLogger("deepfake").setLevel(logging.WARNING)
 
 
 class EpochLines(RichProgressBar):

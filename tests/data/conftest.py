@@ -1,10 +1,17 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from deepfake.data.face_mask import LANDMARKS
 from deepfake.data.transforms import Sample
-from deepfake.records import REAL
+from deepfake.faces.crop import encode_jpeg
+from deepfake.faces.settings import FaceSettings
+from deepfake.faces.store import FaceStore
+from deepfake.faces.video_faces import SCHEMA, VideoFaces
+from deepfake.records import REAL, VideoInfo
 
 
 def picture(side: int, seed: int = 0) -> np.ndarray:
@@ -29,3 +36,23 @@ def still(moving: Sample) -> Sample:
     """A real window of four identical frames of 224 px."""
     frames, landmarks = (np.repeat(part[:1], 4, axis=0) for part in (moving.frames, moving.landmarks))
     return Sample(frames, landmarks, REAL)
+
+
+@pytest.fixture
+def stored(tmp_path: Path, moving: Sample) -> FaceStore:
+    """A store of one video with one track of four frames, whose crops of 448 px are stored as 224 px."""
+    settings = FaceSettings(max_crop_px=224)
+    points = (moving.landmarks * 2 + (10, 20)).reshape(4, 10)
+    square = [10, 20, 448]
+    rows = [
+        dict.fromkeys(SCHEMA.names, 0)
+        | {"step": t, "frame": t, "box": [0, 0, 1, 1], "landmarks": points[t].tolist(), "detected": True}
+        | {"square": square, "jpeg": encode_jpeg(moving.frames[t], 95)}
+        for t in range(4)
+    ]
+    info = VideoInfo(
+        num_frames=4, fps=25, width=500, height=500, rotation_deg=0, codec="h264", container="mp4"
+    )
+    store = FaceStore(tmp_path, settings)
+    store.write("a", VideoFaces(pa.Table.from_pylist(rows, SCHEMA), info, settings, (0, 1, 2, 3)))
+    return store

@@ -1,20 +1,16 @@
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from torch.utils.data import DataLoader
 
 from deepfake.config import build
 from deepfake.data.dataset import Batch, StoredCrops, WindowDataset, WindowSampler, window_landmarks
 from deepfake.data.transforms import Sample, WindowTransform, fit, fit_points
-from deepfake.faces.crop import cut, encode_jpeg
-from deepfake.faces.settings import FaceSettings
+from deepfake.faces.crop import cut
 from deepfake.faces.store import FaceStore
-from deepfake.faces.video_faces import SCHEMA, VideoFaces
-from deepfake.records import InputSpec, VideoInfo, Window
+from deepfake.records import InputSpec, Window
 
 Composed = Callable[..., Any]
 NAMES = ("none", "standard", "perturb", "deeperforensics", "selfblend")
@@ -84,26 +80,6 @@ def test_frames_that_were_identical_stay_identical(name: str, composed: Composed
     for seed in range(20):
         frames = transform(still, seed).frames
         assert (frames == frames[:1]).all()
-
-
-@pytest.fixture
-def stored(tmp_path: Path, moving: Sample) -> FaceStore:
-    """A store of one video with one track of four frames, whose crops of 448 px are stored as 224 px."""
-    settings = FaceSettings(max_crop_px=224)
-    points = (moving.landmarks * 2 + (10, 20)).reshape(4, 10)
-    square = [10, 20, 448]
-    rows = [
-        dict.fromkeys(SCHEMA.names, 0)
-        | {"step": t, "frame": t, "box": [0, 0, 1, 1], "landmarks": points[t].tolist(), "detected": True}
-        | {"square": square, "jpeg": encode_jpeg(moving.frames[t], 95)}
-        for t in range(4)
-    ]
-    info = VideoInfo(
-        num_frames=4, fps=25, width=500, height=500, rotation_deg=0, codec="h264", container="mp4"
-    )
-    store = FaceStore(tmp_path, settings)
-    store.write("a", VideoFaces(pa.Table.from_pylist(rows, SCHEMA), info, settings, (0, 1, 2, 3)))
-    return store
 
 
 def test_stored_landmarks_come_in_pixels_of_the_crops(stored: FaceStore, moving: Sample) -> None:

@@ -4,6 +4,7 @@ import pytest
 from deepfake.data.windows import (
     TrackFrames,
     balanced_picks,
+    batches_of_frames,
     eval_windows,
     runs,
     scored_tracks,
@@ -13,7 +14,7 @@ from deepfake.data.windows import (
     train_windows,
     window_starts,
 )
-from deepfake.records import InputSpec
+from deepfake.records import InputSpec, Window
 
 
 def spec(window: int, stride: int = 1) -> InputSpec:
@@ -69,6 +70,34 @@ def test_eval_windows_lie_side_by_side_with_keys_of_the_video() -> None:
         (7, 100, (8, 9, 10, 11)),
         (7, 104, (12, 13, 14, 15)),
     ]
+
+
+def test_dense_eval_windows_start_on_every_frame_of_a_clip_and_none_bridges_two() -> None:
+    two_clips = track({0: list(range(5)), 1: list(range(4))})
+    windows = eval_windows(two_clips, spec(3), max_windows=None, hop=1)
+    assert [w.rows for w in windows] == [(0, 1, 2), (1, 2, 3), (2, 3, 4), (5, 6, 7), (6, 7, 8)]
+
+
+def windows_of(*rows: tuple[int, ...], video: int = 0) -> list[Window]:
+    return [Window(video, 0, own[0], own) for own in rows]
+
+
+def test_windows_that_share_frames_are_in_one_batch() -> None:
+    first, second = windows_of((0, 1), (1, 2)), windows_of((4, 5), (5, 6))
+    assert batches_of_frames(first + second, max_frames=5) == [first, second]
+    assert batches_of_frames(first + second, max_frames=6) == [first + second]
+
+
+def test_equal_rows_of_two_videos_are_different_frames() -> None:
+    one, other = windows_of((0, 1)), windows_of((0, 1), video=1)
+    assert batches_of_frames(one + other, max_frames=3) == [one, other]
+
+
+def test_a_chain_longer_than_a_batch_is_cut_between_windows() -> None:
+    dense = windows_of(*[(n, n + 1, n + 2) for n in range(6)])
+    batches = batches_of_frames(dense, max_frames=4)
+    assert batches == [dense[:2], dense[2:4], dense[4:]]
+    assert batches_of_frames(dense, max_frames=1) == [[window] for window in dense]
 
 
 def test_tracks_much_shorter_than_the_longest_are_not_scored() -> None:

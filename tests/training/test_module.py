@@ -1,20 +1,56 @@
-from functools import partial
+from collections.abc import Callable
 
-from deepfake.faces.settings import FaceSettings
-from deepfake.models.detector import Detector
-from deepfake.models.heads import LinearHead
-from deepfake.models.mesonet import Meso4
-from deepfake.records import InputSpec
-from deepfake.training.checkpoint import KEY, Recipe
-from deepfake.training.module import DetectorModule
+import pytest
+import torch
+
+from deepfake.data.dataset import Batch
+from deepfake.training.checkpoint import KEY
+from deepfake.training.module import DetectorModule, goal
+
+MakeModule = Callable[..., DetectorModule]
 
 
-def test_the_threshold_is_that_of_the_checkpoint_whose_weights_are_loaded() -> None:
-    spec = InputSpec(size=32, margin=1.3, mean=(0, 0, 0), std=(1, 1, 1))
-    detector = Detector(backbone=Meso4(image_size=32), head=partial(LinearHead), input=spec)
-    recipe = Recipe(
-        net={}, faces=FaceSettings().to_dict(), eval_windows=4, min_track_share=0.25, threshold=0.9
-    )
-    module = DetectorModule(detector, recipe)
+def batch(*labels: int) -> Batch:
+    keys = torch.arange(len(labels))
+    crops = torch.randint(0, 256, (len(labels), 1, 3, 32, 32), dtype=torch.uint8)
+    return Batch(crops, torch.tensor(labels, dtype=torch.float32), keys, keys, keys)
+
+
+def test_the_threshold_is_that_of_the_checkpoint_whose_weights_are_loaded(make_module: MakeModule) -> None:
+    module = make_module()
     module.on_load_checkpoint({KEY: {"threshold": 0.3}})
     assert module.recipe.threshold == 0.3
+
+
+@pytest.mark.parametrize(("smoothing", "targets"), [(0.0, (0.0, 1.0)), (0.2, (0.1, 0.9))])
+def test_label_smoothing_moves_both_labels_towards_one_half(
+    make_module: MakeModule, monkeypatch: pytest.MonkeyPatch, smoothing: float, targets: tuple[float, float]
+) -> None:
+    module = make_module(label_smoothing=smoothing).eval()
+    monkeypatch.setattr(module, "log", lambda *_, **__: None)
+    data = batch(0, 1)
+    prob = torch.sigmoid(module(data.crops))
+    t = torch.tensor(targets)
+    expected = -(t * prob.log() + (1 - t) * (1 - prob).log()).mean()
+    torch.testing.assert_close(module.training_step(data, 0), expected)
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_windows_whatever_the_batches(
+    make_module: MakeModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = make_module().eval()
+    monkeypatch.setattr(module, "log", lambda *_, **__: None)
+    data = batch(0, 1, 1, 0, 1)
+    whole = module.training_step(data, 0)
+    module.on_train_epoch_start()
+    for part in (slice(0, 1), slice(1, 5)):
+        module.training_step(Batch(*(column[part] for column in data)), 0)
+    torch.testing.assert_close(module.train_loss.compute(), whole.detach())
+
+
+@pytest.mark.parametrize(
+    ("monitor", "better"),
+    [("val/loss", "min"), ("val/video_eer", "min"), ("val/video_auroc", "max"), ("val/video_ap", "max")],
+)
+def test_losses_and_error_rates_are_better_when_smaller(monitor: str, better: str) -> None:
+    assert goal(monitor) == better
