@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 Metrics = dict[str, float | None]
+RATES = ("auroc", "ap", "eer", "accuracy", "balanced_accuracy")
 
 
 def roc(prob: ArrayLike, label: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -24,14 +25,14 @@ def roc(prob: ArrayLike, label: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
 
 
 def classification_metrics(prob: ArrayLike, label: ArrayLike, *, threshold: float) -> Metrics:
-    """auroc, ap, eer, accuracy, balanced_accuracy of probs (N,) in [0, 1] for labels (N,), 1 = fake.
+    """The RATES of probs (N,) in [0, 1] for labels (N,), 1 = fake.
 
     ap is the mean precision over the fakes, steps not interpolated. A prob from the threshold on counts as
     fake in both accuracies.
     """
     probs, labels = np.asarray(prob, np.float64), np.asarray(label, np.int64)
     right = (probs >= threshold) == (labels == 1)
-    metrics: Metrics = dict.fromkeys(("auroc", "ap", "eer", "accuracy", "balanced_accuracy"))
+    metrics: Metrics = dict.fromkeys(RATES)
     if len(labels):
         metrics["accuracy"] = float(right.mean())
     if len(np.unique(labels)) == 2:

@@ -27,7 +27,7 @@ from deepfake.tasks.results import conclude
 from deepfake.tasks.weights import build_detector, take_weights
 from deepfake.training.checkpoint import Recipe, read_checkpoint, read_recipe
 from deepfake.training.freezing import FreezeBackbone
-from deepfake.training.module import DetectorModule, goal
+from deepfake.training.module import MONITORS, DetectorModule, goal
 from deepfake.training.progress import EpochLines, hush_copies
 
 log = logging.getLogger(__name__)
@@ -94,6 +94,8 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
 def make_callbacks(config: dict[str, Any], run_dir: Path) -> tuple[ModelCheckpoint, *tuple[Callback, ...]]:
     """The keeper of best.ckpt; those of every epoch and of last.ckpt, progress, and what the config wants."""
     folder, monitor = run_dir / "checkpoints", config["monitor"]
+    if monitor not in MONITORS:
+        raise UserError(f"monitor={monitor}: must be one of {', '.join(MONITORS)}")
     mode = goal(monitor)
     keep = partial(ModelCheckpoint, folder, enable_version_counter=False, auto_insert_metric_name=False)
     callbacks: list[Callback] = [

@@ -16,11 +16,20 @@ from torchmetrics import MeanMetric
 from deepfake.data.dataset import Batch, SharedFrames
 from deepfake.models.detector import Detector
 from deepfake.scoring.aggregate import WindowScores, score_videos
-from deepfake.scoring.metrics import Metrics, balanced_log_loss, classification_metrics, youden_threshold
+from deepfake.scoring.metrics import (
+    RATES,
+    Metrics,
+    balanced_log_loss,
+    classification_metrics,
+    youden_threshold,
+)
 from deepfake.scoring.video_scores import VideoScores
 from deepfake.training.checkpoint import KEY, Recipe
 from deepfake.training.param_groups import Optimizers, make_optimizer
 from deepfake.training.schedules import Goal, Schedule, constant
+
+MONITORS = ("val/loss", *(f"val/{level}_{rate}" for level in ("video", "frame") for rate in RATES))
+"""What validation measures, by any of which a best epoch can be chosen."""
 
 
 class DetectorModule(pl.LightningModule):

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from deepfake.errors import SomeFailed, UserError
 from deepfake.tasks import evaluate, predict, train
 from deepfake.training.checkpoint import load_detector
+from deepfake.training.module import MONITORS
 
 Composed = Callable[..., DictConfig]
 FAST = ("trainer=cpu", "data.windows_per_video=1", "data.eval_windows=3", "faces.num_clips=2")
@@ -57,6 +58,19 @@ def test_the_best_checkpoint_is_the_epoch_of_the_lowest_validation_loss(trained:
     chosen = weights(trained / "checkpoints" / "best.ckpt")
     for name, value in weights(trained / "checkpoints" / f"epoch={best:03d}.ckpt").items():
         assert torch.equal(value, chosen[name])
+
+
+def test_every_metric_that_can_choose_the_best_epoch_is_measured(trained: Path) -> None:
+    logged = rows(trained / "logs" / "version_0" / "metrics.csv")
+    assert set(MONITORS) == {name for name in logged[0] if name.startswith("val/")}
+
+
+@pytest.mark.parametrize("monitor", ["test/video_auroc", "val/auroc"])
+def test_the_best_epoch_is_chosen_by_nothing_but_validation(
+    composed: Composed, tiny_demo: tuple[str, ...], tmp_path: Path, monitor: str
+) -> None:
+    with pytest.raises(UserError, match=f"monitor={monitor}: must be one of val/loss, val/video_auroc"):
+        train.main(composed("train", *tiny_demo, *FAST, f"monitor={monitor}"), tmp_path)
 
 
 @pytest.mark.parametrize("loader", [(), ("data.batch_size=3",), ("data.batch_size=5", "data.num_workers=2")])
