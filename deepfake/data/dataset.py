@@ -174,10 +174,8 @@ class WindowSampler(Sampler[Window]):
     def set_epoch(self, epoch: int) -> None:
         """Plan the windows of an epoch."""
         windows, size = self.plan(epoch), self.together
-        num_groups = len(windows) // size // self.num_processes * self.num_processes
-        groups = (
-            windows[size * n : size * (n + 1)] for n in range(self.rank, num_groups, self.num_processes)
-        )
+        even = len(windows) // size // self.num_processes * self.num_processes
+        groups = (windows[size * n : size * (n + 1)] for n in range(self.rank, even, self.num_processes))
         self.windows = [window for group in groups for window in group]
 
     def __iter__(self) -> Iterator[Window]:
