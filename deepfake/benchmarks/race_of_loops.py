@@ -67,7 +67,9 @@ class Loop:
     def train(self, epoch: int) -> None:
         """One epoch."""
         params = list(self.detector.parameters())
-        mixed = torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16-mixed")
+        mixed = torch.autocast(
+            torch.device(self.device).type, torch.bfloat16, enabled=self.precision == "bf16-mixed"
+        )
         for batch in self.batches(epoch):
             crops = batch.crops.to(self.device, non_blocking=True)
             label = batch.label.to(self.device, non_blocking=True)
