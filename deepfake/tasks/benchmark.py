@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import torch
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
@@ -15,6 +16,7 @@ from rich.table import Table
 from deepfake.benchmarks.bench import Bench, Measured, machine
 from deepfake.config import build, to_plain
 from deepfake.errors import UserError
+from deepfake.parallel import keep_freed_memory
 from deepfake.reports.tables import number, shown
 from deepfake.tasks.assemble import face_settings, pick_device
 
@@ -27,6 +29,8 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     if target not in cfg.targets:
         raise UserError(f"target={target}: must be one of {', '.join(cfg.targets)}")
     settings, device = face_settings(cfg), pick_device(cfg.device)
+    keep_freed_memory()
+    torch.manual_seed(0)  # of untrained detectors
     measure = build(cfg.targets[target])
     with TemporaryDirectory(dir=run_dir, prefix="work_") as folder:
         measured: Measured = measure(Bench(folder=Path(folder), device=device, settings=settings))

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from omegaconf import DictConfig
 
 from deepfake.config import to_plain
@@ -22,6 +21,7 @@ from deepfake.faces.jobs import faces_of, fitting
 from deepfake.faces.store import NO_FACE
 from deepfake.faces.video_faces import VideoFaces
 from deepfake.models.detector import Detector
+from deepfake.models.shared_frames import score_windows
 from deepfake.parallel import Executor, Failure, progress_bar
 from deepfake.reports.prediction_page import write_page
 from deepfake.reports.tables import shown, write_csv
@@ -35,7 +35,6 @@ from deepfake.video.probe import VIDEO_SUFFIXES
 log = logging.getLogger(__name__)
 
 COLUMNS = ("file", "status", "prob", "verdict", "tracks", "frames", "reason")
-FRAMES_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,17 +177,8 @@ def score_faces(detector: Detector, recipe: Recipe, faces: VideoFaces) -> Window
     if not windows:
         empty = np.zeros(0, np.int64)
         return WindowScores(empty, empty, empty, np.zeros(0))
-    rows, place = np.unique([window.rows for window in windows], return_inverse=True)
-    with torch.inference_mode():
-        features = torch.cat(
-            [
-                detector.features(
-                    to_tensor(window_crops(faces, chunk, detector.input)).to(detector.mean.device)
-                )
-                for chunk in np.array_split(rows, -(-len(rows) // FRAMES_AT_ONCE))
-            ]
-        )
-        logits = detector.logits(features[torch.from_numpy(place.reshape(len(windows), -1))])
+    rows = np.array([window.rows for window in windows])
+    logits = score_windows(detector, rows, lambda some: to_tensor(window_crops(faces, some, detector.input)))
     video, track, start = np.array([window[:3] for window in windows]).T
     return WindowScores(video, track, start, logits.double().cpu().numpy())
 

@@ -15,6 +15,9 @@ from deepfake.tasks import benchmark
 
 Composed = Callable[..., DictConfig]
 TINY = ("num_films=1", "film_size=[320,240]", "film_frames=24", "repeats=1", "num_workers=1", "device=cpu")
+SMALL_DETECTORS = tuple(
+    f"models.{name}.image_size=32" for name in ("meso", "meso_lstm", "efficientnet", "efficientnet_lstm")
+)
 SPEED = {"speedup_over_baseline", "total_speedup", "wall_over_decode"}
 RECALL = {"face_recall", "face_recall_any_score"}
 STAGES = {f"share_{stage}" for stage in ("scan", "decode", "detect", "crop", "write")}
@@ -69,8 +72,53 @@ def test_the_store_is_measured(composed: Composed, tmp_path: Path, films: str) -
     assert json.loads((tmp_path / "details.json").read_text())["crops"] == {"store": 16, "capped": 16}
 
 
+def test_dense_windows_are_measured_and_score_as_naive_ones_do(
+    composed: Composed, tmp_path: Path, films: str
+) -> None:
+    small = ("track_frames=20", "naive_windows=3", "models.meso_lstm.window=16", *SMALL_DETECTORS, films)
+    benchmark.main(composed("benchmark", "target=windows", *small, *TINY), tmp_path)
+    figures = json.loads((tmp_path / "benchmark.json").read_text())
+    names = {"dense_over_frames", "naive_over_dense", "max_difference"}
+    assert set(figures) == {
+        f"windows/{name}{suffix}" for name in names for suffix in ("", "_efficientnet_lstm")
+    }
+    assert all(math.isfinite(value) and value >= 0 for value in figures.values())
+    details = json.loads((tmp_path / "details.json").read_text())
+    for name, suffix in (("meso_lstm", ""), ("efficientnet_lstm", "_efficientnet_lstm")):
+        own = details[name]
+        assert (own["frames"], own["windows"]) == (20, {"dense": 5, "naive": 3})
+        assert own["logits"]["max"] - own["logits"]["min"] > 1e-3  # else they would be alike by chance
+        assert figures[f"windows/max_difference{suffix}"] <= 1e-5
+        (dense,), (frames,), (naive,) = (own["seconds"][side] for side in ("dense", "frames", "naive"))
+        assert figures[f"windows/dense_over_frames{suffix}"] == pytest.approx(dense / frames)
+        assert figures[f"windows/naive_over_dense{suffix}"] == pytest.approx(naive / 3 / (dense / 5))
+
+
+def test_a_track_shorter_than_a_window_is_refused(composed: Composed, tmp_path: Path, films: str) -> None:
+    with pytest.raises(UserError, match="track_frames=8: no face is seen on 16 adjacent frames"):
+        benchmark.main(composed("benchmark", "target=windows", "track_frames=8", films, *TINY), tmp_path)
+
+
+def test_training_is_measured_beside_a_bare_loop(composed: Composed, tmp_path: Path, films: str) -> None:
+    small = ("num_films=2", "faces.num_clips=2", "batches=3", "batch_size=2", *SMALL_DETECTORS, films)
+    benchmark.main(composed("benchmark", "target=train", *TINY, *small), tmp_path)
+    figures = figures_of(tmp_path)
+    assert set(figures) == {"train/throughput_over_bare_loop"}
+    details = json.loads((tmp_path / "details.json").read_text())
+    assert set(details["in_memory"]) == {"meso", "efficientnet"}
+    seconds = details["meso"]["seconds_an_epoch"]
+    assert figures["train/throughput_over_bare_loop"] == pytest.approx(
+        seconds["other"][0] / seconds["ours"][0]
+    )
+
+
+def test_training_needs_two_videos(composed: Composed, tmp_path: Path, films: str) -> None:
+    with pytest.raises(UserError, match="num_films=1: training needs two videos"):
+        benchmark.main(composed("benchmark", "target=train", films, *TINY), tmp_path)
+
+
 def test_an_unknown_target_is_refused_with_those_that_are_known(composed: Composed, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^target=stores: must be one of extract, store$"):
+    with pytest.raises(UserError, match=r"^target=stores: must be one of extract, store, windows, train$"):
         benchmark.main(composed("benchmark", "target=stores"), tmp_path)
     with pytest.raises(UserError, match="no value for target: add target=…"):
         benchmark.main(composed("benchmark"), tmp_path)
