@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -53,6 +54,7 @@ class WandbRun(WandbLogger):
         run_id = self.id_file.read_text().strip() if resume and self.id_file.is_file() else None
         # offline=True would set WANDB_MODE for the sweep's next jobs too
         super().__init__(save_dir=save_dir, id=run_id, mode="offline" if offline else None, **init)
+        del self._wandb_init["anonymous"]  # Lightning's; W&B warns of it, whatever its value
         self.offline = offline
         self.artifacts = artifacts
 
@@ -78,17 +80,18 @@ class WandbRun(WandbLogger):
         metrics = json.loads((run_dir / "metrics.json").read_text())
         rows = read_predictions(run_dir)
         shown: dict[str, Any] = {f"plots/{path.stem}": wandb.Image(str(path)) for path in plots(run_dir)}
-        faces = [None if f is None else wandb.Image(f, file_type="jpg") for f in thumbnails(rows, store)]
-        data = [[face, *row.values()] for face, row in zip(faces, rows, strict=True)]
-        shown["test/predictions"] = wandb.Table(["face", *rows[0]], data)
         # plot.roc_curve would need pandas; those of several runs share one chart
         for name, points in curves(rows).items():
             x, y = AXES[name]
             shown[f"curves/{name}"] = wandb.plot.line(wandb.Table([x, y], points), x, y, title=name)
-        self.experiment.log(shown | {"trainer/global_step": step})
-        self.experiment.summary.update(metrics)
-        if self.artifacts:
-            self.send(run_dir, metrics)
+        with staged_in(self.id_file.parent / "staged"):
+            faces = [None if f is None else wandb.Image(f, file_type="jpg") for f in thumbnails(rows, store)]
+            data = [[face, *row.values()] for face, row in zip(faces, rows, strict=True)]
+            shown["test/predictions"] = wandb.Table(["face", *rows[0]], data)
+            self.experiment.log(shown | {"trainer/global_step": step})
+            self.experiment.summary.update(metrics)
+            if self.artifacts:
+                self.send(run_dir, metrics)
 
     def send(self, run_dir: Path, metrics: Mapping[str, Any]) -> None:
         """The checkpoint and the protocol as artifacts of the run."""
@@ -101,6 +104,18 @@ class WandbRun(WandbLogger):
             protocol.add_file(str(run_dir / name))
         for artifact in (checkpoint, protocol):
             self.experiment.log_artifact(artifact)
+
+
+@contextmanager
+def staged_in(folder: Path) -> Iterator[None]:
+    """Let files of tables and artifacts wait in a folder for their upload, not below the home folder."""
+    own = "WANDB_DATA_DIR" in os.environ
+    os.environ.setdefault("WANDB_DATA_DIR", str(folder))
+    try:
+        yield
+    finally:
+        if not own:
+            del os.environ["WANDB_DATA_DIR"]
 
 
 @contextmanager
@@ -138,11 +153,20 @@ def make_logger(name: str, settings: Mapping[str, Any], run_dir: Path, *, resume
 
 
 def place_in_sweep(run_dir: Path) -> tuple[str, str | None]:
-    """Name and group of a run: its folder and none; in a sweep the job's overrides and the sweep's folder."""
+    """Name and group of a run: its folder and none; in a sweep the job's overrides and the sweep's folder.
+
+    Left out are overrides that are not in the job's folder name either, and those of the logger.
+    """
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
         return run_dir.name, None
     config = HydraConfig.get()
-    return shorten(config.job.override_dirname or run_dir.name, NAME_CHARS), Path(config.sweep.dir).name
+    silent = config.job.config.override_dirname.exclude_keys
+    told = [
+        override
+        for override in config.overrides.task
+        if (key := override.partition("=")[0]) not in silent and key.partition(".")[0] != "logger"
+    ]
+    return shorten(" ".join(told) or run_dir.name, NAME_CHARS), Path(config.sweep.dir).name
 
 
 def tell_config(logger: Logger, config: Mapping[str, Any]) -> None:
