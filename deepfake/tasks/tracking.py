@@ -65,8 +65,10 @@ class WandbRun(WandbLogger):
 
         mend = "add logger.wandb.offline=true, or run `wandb login` first"
         try:
-            mode = "offline" if self.offline else wandb.setup().settings.mode
-            if mode in ("online", "run", "shared") and not wandb.login(prompt=False, verify=False):
+            settings = wandb.setup().settings
+            if self.offline:
+                settings.mode = "offline"  # the run's own mode would not keep W&B from reporting its use
+            if settings.mode in ("online", "run", "shared") and not wandb.login(prompt=False, verify=False):
                 raise UserError(f"logger=wandb: nobody is logged in to Weights & Biases; {mend}")
             self.id_file.parent.mkdir(parents=True, exist_ok=True)
             self.id_file.write_text(f"{self.experiment.id}\n")
@@ -136,8 +138,9 @@ def tracked(config: Mapping[str, Any], run_dir: Path) -> Iterator[list[Logger]]:
     finally:
         for logger in loggers:
             logger.finalize(status)
-        if "wandb" in sys.modules:
-            sys.modules["wandb"].finish(exit_code=int(status == "failed"))
+        if wandb := sys.modules.get("wandb"):
+            wandb.finish(exit_code=int(status == "failed"))
+            wandb.teardown()  # its settings are those of this job
 
 
 def make_logger(name: str, settings: Mapping[str, Any], run_dir: Path, *, resume: bool) -> Logger:
