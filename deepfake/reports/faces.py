@@ -12,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from deepfake.faces.crop import decode_jpeg
+from deepfake.faces.video_faces import VideoFaces
 from deepfake.reports.plots import FAKE_COLOUR, INK, REAL_COLOUR, save
 
 FACE_PX = 160
@@ -37,6 +39,12 @@ def plot_faces(faces: Sequence[ScoredFace], threshold: float, path: Path, *, col
     for axes, face in zip(grid.flat, faces, strict=False):
         draw_face(axes, face, threshold)
     save(figure, path)
+
+
+def middle_face(faces: VideoFaces) -> np.ndarray:
+    """The crop (S, S, 3) uint8 RGB in the middle of a video's first track."""
+    rows = faces.track_rows[0]
+    return decode_jpeg(faces.jpegs([rows[len(rows) // 2]])[0])
 
 
 def draw_face(axes: Axes, face: ScoredFace, threshold: float) -> None:

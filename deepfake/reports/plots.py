@@ -28,6 +28,58 @@ def plot_roc(prob: np.ndarray, label: np.ndarray, path: Path) -> None:
     save(figure, path)
 
 
+def plot_precision_recall(prob: np.ndarray, label: np.ndarray, path: Path) -> None:
+    """Precision over recall of probs (N,) for labels (N,) with both classes; the area below is AP."""
+    recall, precision = precision_recall(prob, label)
+    ap = classification_metrics(prob, label, threshold=0.5)["ap"]
+    figure, axes = new_figure("recall of fakes", "precision")
+    axes.axhline(label.mean(), color="#bbbbbb", linewidth=1, linestyle="--")
+    axes.plot(recall, precision, color=FAKE_COLOUR, linewidth=2, drawstyle="steps-pre")
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    axes.set_title(f"videos: AP {ap:.3f}")
+    save(figure, path)
+
+
+def plot_reliability(prob: np.ndarray, label: np.ndarray, path: Path) -> None:
+    """Share of fakes over the mean prob in each of ten bins, and their counts; probs (N,), N > 0."""
+    mean, share, count = reliability(prob, label)
+    filled = count > 0
+    gap = np.sum(np.abs(share - mean)[filled] * count[filled]) / count.sum()
+    figure = Figure(figsize=(5, 5), dpi=150, layout="constrained")
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1, linestyle="--")
+    axes.plot(mean[filled], share[filled], color=FAKE_COLOUR, linewidth=2, marker="o", clip_on=False)
+    axes.set(xlim=(0, 1), ylim=(-0.02, 1.02), ylabel="share of fakes")
+    axes.set_title(f"videos: expected calibration error {gap:.3f}")
+    centres = (np.arange(len(count)) + 0.5) / len(count)
+    bars = below.bar(centres, count, width=0.9 / len(count), color=INK)
+    below.bar_label(bars, [str(n) if n else "" for n in count], fontsize=8, padding=1)
+    below.set(xlabel="probability of fake", ylabel="videos", ylim=(0, count.max() * 1.25))
+    below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    for part in (axes, below):
+        part.spines[["top", "right"]].set_visible(False)
+    save(figure, path)
+
+
+def plot_confusion(label: np.ndarray, verdict: Sequence[str], path: Path) -> None:
+    """Counts of videos by label (N,) and verdict; those without one have a column of their own, if any."""
+    verdicts = ["real", "fake"] + (["undetermined"] if "undetermined" in verdict else [])
+    count = np.array([[np.sum((label == c) & (np.array(verdict) == v)) for v in verdicts] for c in (0, 1)])
+    share = count / np.maximum(1, count.sum(axis=1, keepdims=True))
+    figure, axes = new_figure("verdict", "label")
+    axes.imshow(share, cmap="Greys", vmin=0, vmax=1.4)
+    for row, column in np.ndindex(*count.shape):
+        text = f"{count[row, column]}\n{share[row, column]:.0%}"
+        colour = "white" if share[row, column] > 0.6 else INK
+        axes.text(column, row, text, ha="center", va="center", color=colour)
+    axes.set_xticks(range(len(verdicts)), verdicts)
+    axes.set_yticks(range(2), ["real", "fake"])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_title(f"verdicts on {len(label)} videos")
+    save(figure, path)
+
+
 def plot_scores(prob: np.ndarray, label: np.ndarray, threshold: float, path: Path) -> None:
     """Histogram of video probs (N,) by label (N,), with the threshold."""
     figure, axes = new_figure("probability of fake", "videos")
@@ -53,7 +105,7 @@ def plot_history(logs: Sequence[Path], path: Path) -> None:
         with log.open(newline="") as file:
             for row in csv.DictReader(file):
                 for name, value in row.items():
-                    if value and name not in ("epoch", "step"):
+                    if value and row["epoch"] and name not in ("epoch", "step"):
                         history.setdefault(name, {})[int(row["epoch"])] = float(value)
     figure, axes = new_figure("epoch", "loss")
     for name, colour in (("train/loss", "#999999"), ("val/loss", INK)):
@@ -73,6 +125,30 @@ def plot_history(logs: Sequence[Path], path: Path) -> None:
     axes.legend(lines, [str(line.get_label()) for line in lines], frameon=False, fontsize=8)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     save(figure, path)
+
+
+def precision_recall(prob: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Recall and precision, (K,) each, of calling fake what has the K highest distinct probs or more.
+
+    probs (N,) for labels (N,) with both classes; recall rises from above 0 to 1, after a first point (0, 1).
+    """
+    false, true = roc(prob, label)
+    return true / true[-1], np.append(1.0, true[1:] / (true[1:] + false[1:]))
+
+
+def reliability(
+    prob: np.ndarray, label: np.ndarray, *, num_bins: int = 10
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean prob, share of fakes (both float64, nan where there is none) and count of every bin, (num_bins,).
+
+    Bins are equally wide: [0, 0.1), [0.1, 0.2) … [0.9, 1].
+    """
+    place = np.minimum((prob * num_bins).astype(int), num_bins - 1)
+    count = np.bincount(place, minlength=num_bins)
+    with np.errstate(invalid="ignore"):
+        mean = np.bincount(place, weights=prob, minlength=num_bins) / count
+        share = np.bincount(place, weights=label, minlength=num_bins) / count
+    return mean, share, count
 
 
 def series(values: dict[int, float]) -> tuple[list[int], list[float]]:

@@ -14,10 +14,15 @@ from rich.table import Table
 
 from deepfake.data.datamodule import FaceDataModule
 from deepfake.errors import UserError
-from deepfake.faces.crop import decode_jpeg
 from deepfake.faces.store import FaceStore
-from deepfake.reports.faces import ScoredFace, plot_faces, spread_over_methods
-from deepfake.reports.plots import plot_roc, plot_scores
+from deepfake.reports.faces import ScoredFace, middle_face, plot_faces, spread_over_methods
+from deepfake.reports.plots import (
+    plot_confusion,
+    plot_precision_recall,
+    plot_reliability,
+    plot_roc,
+    plot_scores,
+)
 from deepfake.reports.run_page import write_run_page
 from deepfake.reports.tables import number, shown, write_csv
 from deepfake.scoring.aggregate import WindowScores, score_tracks, score_videos, verdict
@@ -33,7 +38,10 @@ COLUMNS = ("video", "label", "prob", "verdict", "method", "tracks", "frames", "r
 def video_rows(
     manifest: Sequence[Mapping[str, Any]], split: Sequence[int], scores: WindowScores, recipe: Recipe
 ) -> list[dict[str, Any]]:
-    """A row of COLUMNS for every video of a split, scored or not; tracks are those scored."""
+    """A row of COLUMNS for every video of a split, scored or not; tracks are those scored.
+
+    The prob has all its digits: rounded ones would tie, and their AUROC would not be that of metrics.json.
+    """
     probs = score_videos(scores, rule=recipe.track_rule)
     tracks = np.bincount(score_tracks(scores).video, minlength=len(manifest))
     rows = []
@@ -43,7 +51,7 @@ def video_rows(
             {
                 "video": about["video"],
                 "label": about["label"],
-                "prob": "" if prob is None else f"{prob:.6f}",
+                "prob": "" if prob is None else repr(float(prob)),
                 "verdict": verdict(prob, recipe.threshold),
                 "method": about["method"],
                 "tracks": int(tracks[video]),
@@ -99,14 +107,18 @@ def write_plots(
     run_dir: Path, rows: Sequence[Mapping[str, Any]], *, threshold: float, store: FaceStore
 ) -> None:
     """Draw the plots of a scored split."""
-    scored = [row for row in rows if row["prob"] != ""]
+    folder, scored = run_dir / "plots", [row for row in rows if row["prob"] != ""]
     labels = np.array([row["label"] for row in scored], np.int64)
     probs = np.array([float(row["prob"]) for row in scored])
     if len(np.unique(labels)) == 2:
-        plot_roc(probs, labels, run_dir / "plots" / "roc.png")
+        plot_roc(probs, labels, folder / "roc.png")
+        plot_precision_recall(probs, labels, folder / "pr.png")
     if scored:
-        plot_scores(probs, labels, threshold, run_dir / "plots" / "scores.png")
-    plot_scored_faces(run_dir / "plots" / "faces.png", rows, store, threshold)
+        plot_scores(probs, labels, threshold, folder / "scores.png")
+        plot_reliability(probs, labels, folder / "reliability.png")
+    verdicts = [row["verdict"] for row in rows]
+    plot_confusion(np.array([row["label"] for row in rows], np.int64), verdicts, folder / "confusion.png")
+    plot_scored_faces(folder / "faces.png", rows, store, threshold)
 
 
 def plot_scored_faces(
@@ -116,9 +128,8 @@ def plot_scored_faces(
     scored = [row for row in rows if row["prob"] != ""]
     faces = []
     for place in spread_over_methods([row["method"] for row in scored], count):
-        row, found = scored[place], store.read(scored[place]["video"])
-        middle = found.track_rows[0][len(found.track_rows[0]) // 2]
-        crop = decode_jpeg(found.jpegs([middle])[0])
+        row = scored[place]
+        crop = middle_face(store.read(row["video"]))
         faces.append(ScoredFace(crop, row["method"], row["label"], float(row["prob"])))
     if faces:
         plot_faces(faces, threshold, path)

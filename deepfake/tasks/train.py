@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections import Counter
 from datetime import timedelta
 from functools import partial
@@ -12,8 +11,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from pytorch_lightning.loggers import Logger
+from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint
 
 from deepfake.config import build, to_plain
 from deepfake.corpora.protocols import Protocol
@@ -24,11 +22,13 @@ from deepfake.reports.plots import plot_history
 from deepfake.tasks.assemble import face_settings, make_datamodule, prepare
 from deepfake.tasks.protocol import announced
 from deepfake.tasks.results import conclude
+from deepfake.tasks.tracking import publish, tracked
 from deepfake.tasks.weights import build_detector, take_weights
 from deepfake.training.checkpoint import Recipe, read_checkpoint, read_recipe
 from deepfake.training.freezing import FreezeBackbone
 from deepfake.training.module import MONITORS, DetectorModule, goal
 from deepfake.training.progress import EpochLines, hush_copies
+from deepfake.training.throughput import Throughput
 
 log = logging.getLogger(__name__)
 
@@ -71,12 +71,11 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
         transform=transform,
         seed=config["seed"],
     )
-    loggers = make_loggers(config, run_dir)
     best, *others = make_callbacks(config, run_dir)
-    trainer: pl.Trainer = build(
-        config["trainer"], callbacks=[best, *others], logger=loggers, default_root_dir=str(run_dir)
-    )
-    try:
+    with tracked(config, run_dir) as loggers:
+        trainer: pl.Trainer = build(
+            config["trainer"], callbacks=[best, *others], logger=loggers, default_root_dir=str(run_dir)
+        )
         prepare(trainer, datamodule)
         trainer.fit(module, datamodule=datamodule, ckpt_path=resume)
         trainer.test(module, datamodule=datamodule, ckpt_path=best.best_model_path, verbose=False)
@@ -86,8 +85,7 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
                 sorted(run_dir.glob("logs/version_*/metrics.csv")), run_dir / "plots" / "history.png"
             )
             conclude(run_dir, "test", datamodule, module.test_result, module.recipe)
-    finally:
-        finish(loggers)
+            publish(loggers, run_dir, datamodule.store, step=trainer.global_step, best=best)
     return None if best.best_model_score is None else float(best.best_model_score)
 
 
@@ -101,6 +99,8 @@ def make_callbacks(config: dict[str, Any], run_dir: Path) -> tuple[ModelCheckpoi
     callbacks: list[Callback] = [
         keep(filename="epoch={epoch:03d}", save_top_k=-1, save_last=True),
         EpochLines(),
+        LearningRateMonitor(logging_interval="step"),
+        Throughput(),
     ]
     if config["save_every_minutes"] is not None:
         interval = timedelta(minutes=config["save_every_minutes"])
@@ -112,27 +112,6 @@ def make_callbacks(config: dict[str, Any], run_dir: Path) -> tuple[ModelCheckpoi
     if config["early_stopping_patience"] is not None:
         callbacks.append(EarlyStopping(monitor, mode=mode, patience=config["early_stopping_patience"]))
     return keep(filename="best", monitor=monitor, mode=mode), *callbacks
-
-
-def make_loggers(config: dict[str, Any], run_dir: Path) -> list[Logger]:
-    """The loggers of the config, all writing below the run folder and told the config."""
-    loggers = []
-    for name, settings in config["logger"].items():
-        try:
-            loggers.append(build(settings, save_dir=str(run_dir)))
-        except ModuleNotFoundError as err:
-            raise UserError(f"logger={name}: {err}; install it with: uv sync --extra {name}") from err
-    for logger in loggers:
-        logger.log_hyperparams(config)
-    return loggers
-
-
-def finish(loggers: list[Logger]) -> None:
-    """Close every logger, so that the next run of a sweep starts its own."""
-    for logger in loggers:
-        logger.finalize("success")
-    if "wandb" in sys.modules:
-        sys.modules["wandb"].finish()
 
 
 def checked_resume(resume: str | None, recipe: Recipe) -> Path | None:

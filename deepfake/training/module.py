@@ -91,6 +91,7 @@ class DetectorModule(pl.LightningModule):
         label = batch.label * (1 - self.label_smoothing) + self.label_smoothing / 2
         loss = binary_cross_entropy_with_logits(self(batch.crops), label)
         self.train_loss.update(loss.detach(), weight=len(label))
+        self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
         self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, prog_bar=True)
         return loss
 
@@ -133,6 +134,7 @@ class DetectorModule(pl.LightningModule):
         return [optimizer], [
             {
                 "scheduler": scheduler,
+                "name": "lr",  # also of a second one on the same parameter groups
                 "interval": "epoch" if isinstance(scheduler, ReduceLROnPlateau) else "step",
                 "monitor": self.monitor,
             }
