@@ -11,6 +11,7 @@ import sys
 import time
 import warnings
 from importlib import import_module
+from multiprocessing import get_start_method, set_start_method
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -98,12 +99,14 @@ def work(task: str, cfg: DictConfig) -> Status:
 
     def ended(status: str, error: object = "", value: float | None = None) -> Status:
         seconds = round(time.monotonic() - start, 3)
-        note = Status(status=status, seconds=seconds, error=str(error), value=value)
+        note = Status(status=status, seconds=seconds, error=" ".join(str(error).split()), value=value)
         if first_process():
             note.write(run_dir)
         return note
 
     ended(RUNNING)
+    if get_start_method(allow_none=True) == "loky":  # joblib's: neither loaders nor Dask could start processes
+        set_start_method(None, force=True)
     try:
         main = import_module(f"deepfake.tasks.{task}").main
         quieten()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from itertools import cycle, islice
-from multiprocessing import get_start_method
 from typing import Any, TypeVar
 
 import pytorch_lightning as pl
@@ -206,8 +205,6 @@ class FaceDataModule(pl.LightningDataModule):
             "num_workers": num_workers,
             "persistent_workers": num_workers > 0,
             "prefetch_factor": self.prefetch_factor if num_workers else None,
-            # in a job of the joblib launcher processes start in loky's way, which these cannot
-            "multiprocessing_context": "fork" if num_workers and get_start_method(True) == "loky" else None,
             "pin_memory": self.trainer is not None and isinstance(self.trainer.accelerator, CUDAAccelerator),
         }
 

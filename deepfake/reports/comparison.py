@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -16,6 +18,7 @@ from deepfake.reports.tables import write_csv
 
 METRICS = tuple(f"{s}/video_{rate}" for s in ("val", "test") for rate in ("auroc", "accuracy", "eer"))
 SHOWN_METRIC = "test/video_auroc"
+LEFT_OUT = ("val/video_accuracy", "val/video_eer")  # of the terminal, which is narrow
 SEED = "seed"
 NO_PROTOCOL = "no protocol: ended before the videos were known"
 
@@ -110,11 +113,14 @@ def print_comparison(comparison: Comparison, title: str) -> None:
     for line in note(comparison):
         console.print(line)
     for heading, rows in comparison.groups.items():
-        table = Table(title=f"{title}: {heading}", title_justify="left")
-        for column in comparison.shown:
-            table.add_column(column, overflow="fold", max_width=24)
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"{title}: {heading}", title_justify="left")
+        columns = [column for column in comparison.shown if column not in LEFT_OUT]
+        for column in columns:
+            table.add_column(column.replace("/video_", " ").replace("_", " "), overflow="fold")
         for row in rows:
-            table.add_row(*[text(row[column]) for column in comparison.shown])
+            number = re.match(r"\d+(?=_)", row["run"])  # of a sweep's job, whose name repeats its values
+            cells = [text(row[column]) for column in columns]
+            table.add_row(number[0] if number else cells[0], *cells[1:])
         console.print(table)
 
 
