@@ -98,7 +98,7 @@ def work(task: str, cfg: DictConfig) -> Status:
     run_dir, start = Path(HydraConfig.get().runtime.output_dir), time.monotonic()
 
     def ended(status: str, error: object = "", value: float | None = None) -> Status:
-        seconds = round(time.monotonic() - start, 3)
+        seconds = None if status == RUNNING else round(time.monotonic() - start, 3)
         note = Status(status=status, seconds=seconds, error=" ".join(str(error).split()), value=value)
         if first_process():
             note.write(run_dir)

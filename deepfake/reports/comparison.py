@@ -69,7 +69,7 @@ def compare(runs: Sequence[Run]) -> Comparison:
             "best_epoch": run.best_epoch,
             "best": run.measured(run.monitor),
             **{metric: run.measured(metric) for metric in METRICS},
-            "seconds": round(run.status.seconds, 1) or None,
+            "seconds": run.status.seconds,
             "monitor": run.monitor,
             "protocol": run.protocol,
             "protocol_hash": run.protocol_hash,
@@ -114,9 +114,14 @@ def print_comparison(comparison: Comparison, title: str) -> None:
         console.print(line)
     for heading, rows in comparison.groups.items():
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"{title}: {heading}", title_justify="left")
-        columns = [column for column in comparison.shown if column not in LEFT_OUT]
+        columns = [
+            column
+            for column in comparison.shown
+            if column not in LEFT_OUT and any(row[column] is not None for row in rows)
+        ]
         for column in columns:
-            table.add_column(column.replace("/video_", " ").replace("_", " "), overflow="fold")
+            last = column.rpartition(".")[2]  # lr of model.optimizer.lr
+            table.add_column(last.replace("/video_", " ").replace("_", " "), overflow="fold")
         for row in rows:
             number = re.match(r"\d+(?=_)", row["run"])  # of a sweep's job, whose name repeats its values
             cells = [text(row[column]) for column in columns]

@@ -28,7 +28,7 @@ class Status:
     """How a job ended; one that was killed stays at running. value: what its task returned."""
 
     status: str
-    seconds: float = 0.0
+    seconds: float | None = None
     error: str = ""
     value: float | None = None
 

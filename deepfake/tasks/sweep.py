@@ -33,7 +33,7 @@ class SweepWatch(Callback):
         except UserError as err:
             log.error("error: %s", err)
             raise SystemExit(2) from err
-        warnings.filterwarnings("ignore", category=FutureWarning, module="hydra_plugins")
+        warnings.filterwarnings("ignore", message=".*UniformDistribution has been deprecated")  # the sweeper's
         SWEEP.begin(Path(config.hydra.sweep.dir))
 
 
