@@ -56,11 +56,6 @@ def run_folder(task: str, now: str, resume: str | None) -> str:
     return str(Path(resume).parent.parent) if resume else f"outputs/{task}/{now}"
 
 
-def study_direction(monitor: str) -> str:
-    """Where a search over training values goes, as Optuna says it."""
-    return {"min": "minimize", "max": "maximize"}[import_module("deepfake.scoring.metrics").goal(monitor)]
-
-
 def run(task: str) -> NoReturn:
     """Run deepfake.tasks.<task>.main(config, run folder) as the command line asks, and exit."""
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
@@ -105,7 +100,9 @@ def work(task: str, cfg: DictConfig) -> Status:
         return note
 
     ended(RUNNING)
-    if get_start_method(allow_none=True) == "loky":  # joblib's: neither loaders nor Dask could start processes
+    if (
+        get_start_method(allow_none=True) == "loky"
+    ):  # joblib's: neither loaders nor Dask could start processes
         set_start_method(None, force=True)
     try:
         main = import_module(f"deepfake.tasks.{task}").main

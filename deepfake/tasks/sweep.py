@@ -17,7 +17,11 @@ from deepfake.reports.tables import shown
 
 log = logging.getLogger(__name__)
 
-EXTRAS = {"hydra_joblib_launcher": "launch", "hydra_submitit_launcher": "launch", "hydra_optuna_sweeper": "hpo"}
+EXTRAS = {
+    "hydra_joblib_launcher": "launch",
+    "hydra_submitit_launcher": "launch",
+    "hydra_optuna_sweeper": "hpo",
+}
 
 
 class SweepWatch(Callback):
@@ -33,7 +37,9 @@ class SweepWatch(Callback):
         except UserError as err:
             log.error("error: %s", err)
             raise SystemExit(2) from err
-        warnings.filterwarnings("ignore", message=".*UniformDistribution has been deprecated")  # the sweeper's
+        warnings.filterwarnings(
+            "ignore", message=".*UniformDistribution has been deprecated"
+        )  # the sweeper's
         SWEEP.begin(Path(config.hydra.sweep.dir))
 
 

@@ -22,7 +22,9 @@ def windows(write_run: WriteRun, *pairs: tuple[int, int, float]) -> list[Path]:
     ]
 
 
-def test_a_row_holds_a_run_s_values_and_a_failed_run_is_a_row_too(write_run: WriteRun, tmp_path: Path) -> None:
+def test_a_row_holds_a_run_s_values_and_a_failed_run_is_a_row_too(
+    write_run: WriteRun, tmp_path: Path
+) -> None:
     runs = windows(write_run, (1, 0, 0.75))
     failed = {"status": "failed", "seconds": 0.5, "error": "a | b"}
     runs.append(
@@ -43,7 +45,9 @@ def test_a_row_holds_a_run_s_values_and_a_failed_run_is_a_row_too(write_run: Wri
     assert lines[-1] == "- 1_w: a | b"
 
 
-def test_runs_that_were_tested_on_different_videos_stand_under_different_headings(write_run: WriteRun) -> None:
+def test_runs_that_were_tested_on_different_videos_stand_under_different_headings(
+    write_run: WriteRun,
+) -> None:
     runs = [
         read_run(write_run(name, test_auroc=auroc, protocol=protocol))
         for name, auroc, protocol in (("a", 0.5, "aaaa"), ("b", 0.6, "bbbb"), ("c", 0.7, "aaaa"))

@@ -38,9 +38,7 @@ def test_runs_and_sweeps_are_put_into_one_table_each_run_once(composed: Composed
 
 
 @pytest.mark.parametrize(("place", "message"), [("none", "no such folder"), ("empty", "no run in it")])
-def test_a_place_without_runs_is_named(
-    composed: Composed, tmp_path: Path, place: str, message: str
-) -> None:
+def test_a_place_without_runs_is_named(composed: Composed, tmp_path: Path, place: str, message: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=f"runs={tmp_path / place}: {message}"):
         compare.main(composed("compare", f"runs={tmp_path / place}"), tmp_path)

@@ -56,7 +56,9 @@ def test_a_job_with_a_mistake_is_a_row_stops_no_other_and_makes_the_status_2(
     listed: Path, tmp_path: Path, launcher: str
 ) -> None:
     folder = tmp_path / "sweep"
-    done = call("audit", folder, "-m", "data=folder", f"data.root=none,{listed}", f"hydra/launcher={launcher}")
+    done = call(
+        "audit", folder, "-m", "data=folder", f"data.root=none,{listed}", f"hydra/launcher={launcher}"
+    )
     assert done.returncode == 2, done.stdout + done.stderr
     assert column(folder, "status") == ["mistake", "done"]
     assert column(folder, "data.root") == ["none", str(listed)]
@@ -71,7 +73,9 @@ def test_a_job_that_breaks_is_a_row_stops_no_other_and_makes_the_status_1(
 ) -> None:
     (listed / "corpus.json").write_text("no JSON")  # which demo reads and folder does not
     folder = tmp_path / "sweep"
-    done = call("audit", folder, "-m", "data=demo,folder", f"data.root={listed}", f"hydra/launcher={launcher}")
+    done = call(
+        "audit", folder, "-m", "data=demo,folder", f"data.root={listed}", f"hydra/launcher={launcher}"
+    )
     assert done.returncode == 1, done.stdout + done.stderr
     assert column(folder, "status") == ["failed", "done"]
     assert column(folder, "data") == ["demo", "folder"]
@@ -94,7 +98,13 @@ def test_trainings_at_once_share_one_corpus_and_one_extraction(tmp_path: Path, l
     done = call(
         "train",
         folder,
-        *("-m", *FAST, f"hydra/launcher={launcher}", "seed=0,1", "data.num_workers=1"),  # which loky's could not
+        *(
+            "-m",
+            *FAST,
+            f"hydra/launcher={launcher}",
+            "seed=0,1",
+            "data.num_workers=1",
+        ),  # which loky's could not
         *(f"data.root={tmp_path / 'videos'}", f"data.store={tmp_path / 'store'}", "data.num_identities=6"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -142,13 +152,21 @@ def test_a_search_is_kept_in_its_folder_and_goes_on_with_more_trials(
         done = call(
             "train",
             tmp_path / "search",
-            *("experiment=search", f"hydra.sweeper.n_trials={num_trials}", "model.window=1", *FAST, *tiny_demo),
+            *(
+                "experiment=search",
+                f"hydra.sweeper.n_trials={num_trials}",
+                "model.window=1",
+                *FAST,
+                *tiny_demo,
+            ),
             "faces.num_clips=2",
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
     def study() -> optuna.Study:
-        return optuna.load_study(study_name="val/loss", storage=f"sqlite:///{tmp_path / 'search' / 'study.db'}")
+        return optuna.load_study(
+            study_name="val/loss", storage=f"sqlite:///{tmp_path / 'search' / 'study.db'}"
+        )
 
     search(2)
     assert study().direction == optuna.study.StudyDirection.MINIMIZE
@@ -176,5 +194,7 @@ def test_a_missing_plugin_is_one_line_that_names_the_extra(
     own = {name: {"_target_": "deepfake.errors.UserError"} for name in ("launcher", "sweeper")}
     own[part]["_target_"] = target
     config = OmegaConf.create({"hydra": {**own, "runtime": {"choices": {f"hydra/{part}": choice}}}})
-    with pytest.raises(UserError, match=f"hydra/{part}={choice}: .*; install it with: uv sync --extra {extra}$"):
+    with pytest.raises(
+        UserError, match=f"hydra/{part}={choice}: .*; install it with: uv sync --extra {extra}$"
+    ):
         check_plugins(config)
