@@ -100,9 +100,8 @@ def work(task: str, cfg: DictConfig) -> Status:
         return note
 
     ended(RUNNING)
-    if (
-        get_start_method(allow_none=True) == "loky"
-    ):  # joblib's: neither loaders nor Dask could start processes
+    if get_start_method(allow_none=True) == "loky":
+        # joblib's own way, in which neither loaders nor Dask can start processes
         set_start_method(None, force=True)
     try:
         main = import_module(f"deepfake.tasks.{task}").main

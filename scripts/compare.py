@@ -1,4 +1,4 @@
-"""A table over runs and sweeps, and a plot where one value varies: python scripts/compare.py runs=outputs/train/sweep_…"""
+"""A table over runs and sweeps: python scripts/compare.py runs=outputs/train/sweep_…"""
 
 from deepfake.cli import run
 

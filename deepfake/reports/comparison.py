@@ -1,4 +1,4 @@
-"""Runs beside each other: a row each, as CSV, Markdown, on the terminal, and as a plot over one varying value."""
+"""Runs beside each other: a row each, as CSV, Markdown, on the terminal; a plot over one varying value."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Comparison:
 
     @property
     def groups(self) -> dict[str, list[Row]]:
-        """Rows by the protocol they were tested by, as a heading; runs that knew none join the only other one."""
+        """Rows by the heading of their protocol; runs that knew none stand under the only other one."""
         hashes = dict.fromkeys(row["protocol_hash"] for row in self.rows)
         known = [name for name in hashes if name]
         groups: dict[str, list[Row]] = {}

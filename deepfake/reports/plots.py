@@ -72,7 +72,7 @@ def plot_history(logs: Sequence[Path], path: Path) -> None:
 def plot_over_key(
     key: str, metric: str, points: Mapping[str, Mapping[float, Sequence[float]]], path: Path
 ) -> None:
-    """A metric over the values of a key, for each heading: the mean as a line, every run (seed) as a point."""
+    """A metric over the values of a key, by heading: the mean as a line, every run (seed) as a point."""
     figure, axes = new_figure(key, metric)
     places = sorted({place for values in points.values() for place in values})
     if len(places) > 2 and places[0] > 0 and places[-1] / places[0] >= 8:

@@ -41,8 +41,8 @@ class Status:
 class Run:
     """A run folder's contents.
 
-    keys: what its command set, in order. choices: of config groups. history: see there. metrics: metrics.json,
-    empty where nothing was scored. protocol, protocol_hash: of its videos, empty before they were known.
+    keys: what its command set, in order. choices: of config groups. metrics: metrics.json, empty where
+    nothing was scored. protocol, protocol_hash: of its videos, empty before they were known.
     """
 
     folder: Path
@@ -138,6 +138,6 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def varying_keys(runs: Sequence[Run]) -> list[str]:
-    """The keys that some command set, and that have several values among the runs, in the order they were set."""
+    """The keys that some command set and that have several values among the runs, in the order of setting."""
     keys = dict.fromkeys(key for run in runs for key in run.keys)
     return [key for key in keys if len({str(run.setting(key)) for run in runs}) > 1]

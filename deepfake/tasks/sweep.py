@@ -17,11 +17,8 @@ from deepfake.reports.tables import shown
 
 log = logging.getLogger(__name__)
 
-EXTRAS = {
-    "hydra_joblib_launcher": "launch",
-    "hydra_submitit_launcher": "launch",
-    "hydra_optuna_sweeper": "hpo",
-}
+EXTRAS = {"launcher": "launch", "sweeper": "hpo"}
+OLD_NAMES = ".*UniformDistribution has been deprecated"  # which the sweeper uses
 
 
 class SweepWatch(Callback):
@@ -37,9 +34,7 @@ class SweepWatch(Callback):
         except UserError as err:
             log.error("error: %s", err)
             raise SystemExit(2) from err
-        warnings.filterwarnings(
-            "ignore", message=".*UniformDistribution has been deprecated"
-        )  # the sweeper's
+        warnings.filterwarnings("ignore", message=OLD_NAMES)
         SWEEP.begin(Path(config.hydra.sweep.dir))
 
 
@@ -92,13 +87,12 @@ def written(folder: Path) -> dict[Path, int]:
 
 def check_plugins(config: DictConfig) -> None:
     """Raise UserError if the launcher or the sweeper of a config is not installed."""
-    for part in ("launcher", "sweeper"):
+    for part, extra in EXTRAS.items():
         module = config.hydra[part]["_target_"].rpartition(".")[0]
         try:
             import_module(module)
         except ModuleNotFoundError as err:
             chosen = config.hydra.runtime.choices[f"hydra/{part}"]
-            extra = EXTRAS.get(module.split(".")[1], "launch")
             raise UserError(
                 f"hydra/{part}={chosen}: {err}; install it with: uv sync --extra {extra}"
             ) from err
