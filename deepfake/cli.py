@@ -76,6 +76,11 @@ def run(task: str) -> NoReturn:
         stopped = stop.code if isinstance(stop.code, int) else 0
     except KeyboardInterrupt:
         stopped = EXITS[INTERRUPTED]
+    except Exception as err:
+        if SWEEP.folder is None:
+            raise
+        log.error("the sweep ended early: %s", err)
+        stopped = EXITS[FAILED]
     if SWEEP.folder is not None:  # its jobs may have run in other processes
         exits = [EXITS[ended.status.status] for ended in SWEEP.end()]
     if stopped == 1 and not exits:  # Hydra refused the command line itself

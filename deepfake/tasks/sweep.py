@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from importlib import import_module
 from pathlib import Path
@@ -47,6 +48,7 @@ class Sweep:
 
     def begin(self, folder: Path) -> None:
         """Watch a folder."""
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # what ends a sweep is raised, not printed
         folder.mkdir(parents=True, exist_ok=True)  # a search keeps its study there
         self.folder = folder
         self.before = written(folder)

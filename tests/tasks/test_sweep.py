@@ -92,6 +92,7 @@ def test_a_sweep_counts_its_own_jobs_only_but_its_table_holds_all_of_the_folder(
     assert column(folder, "status") == ["mistake", "done"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["processes", "submitit"])
 def test_trainings_at_once_share_one_corpus_and_one_extraction(tmp_path: Path, launcher: str) -> None:
     folder = tmp_path / "sweep"
@@ -126,12 +127,12 @@ def test_trainings_at_once_share_one_corpus_and_one_extraction(tmp_path: Path, l
 def test_window_lengths_are_a_sweep_by_themselves_over_one_store_and_the_same_videos_tested(
     tiny_demo: tuple[str, ...], trained: Path, tmp_path: Path
 ) -> None:
-    """The windows of the command win over those of the experiment."""
+    """The windows of the command win over those of the experiment; both jobs start processes, in loky's."""
     done = call(
         "train",
         tmp_path / "sweep",
         *("experiment=window_length", "model.window=1,16", *FAST, *tiny_demo),
-        f"data.store={tmp_path / 'store'}",
+        *(f"data.store={tmp_path / 'store'}", "hydra/launcher=processes", "data.num_workers=1"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert column(tmp_path / "sweep", "model.window") == ["1", "16"]
@@ -139,8 +140,16 @@ def test_window_lengths_are_a_sweep_by_themselves_over_one_store_and_the_same_vi
     assert len(set(column(tmp_path / "sweep", "protocol_hash"))) == 1
     first, second = (tmp_path / "sweep" / name for name in column(tmp_path / "sweep", "run"))
     assert videos_tested(first) == videos_tested(second)
-    assert "reusing the faces of 24 videos" in (second / "train.log").read_text()
+    assert len(list((tmp_path / "store").rglob("*.arrow"))) == 24
     assert (tmp_path / "sweep" / "sweep.png").is_file()
+
+
+def test_a_search_without_a_finished_trial_ends_with_its_mistake(tmp_path: Path) -> None:
+    done = call(
+        "train", tmp_path, "experiment=search", "data=folder", "data.root=none", "hydra.sweeper.n_trials=1"
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert column(tmp_path, "status") == ["mistake"]
 
 
 def test_a_search_is_kept_in_its_folder_and_goes_on_with_more_trials(
