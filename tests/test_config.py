@@ -67,7 +67,7 @@ def test_the_two_sweeps_that_need_no_m_say_what_they_vary(composed: Composed) ->
     windows = composed("train", "experiment=window_length", "data=ffpp", "data.root=x", hydra=True)
     assert windows.hydra.mode.name == "MULTIRUN"
     assert windows.hydra.sweeper.params == {"model.window": "1,2,4,8,16"}
-    assert (windows.faces.clip_frames, windows.data.store) == (16, "outputs/stores/ffpp_clips16")
+    assert (windows.faces.clip_frames, windows.data.store) == (16, "outputs/stores/ffpp_c23_clips16")
     for monitor, direction in (("val/loss", "minimize"), ("val/video_auroc", "maximize")):
         search = composed("train", "experiment=search", "study=s", f"monitor={monitor}", hydra=True)
         assert search.hydra.sweeper.direction == direction
@@ -79,8 +79,8 @@ def test_the_two_sweeps_that_need_no_m_say_what_they_vary(composed: Composed) ->
 
 def test_a_store_suffix_reaches_the_stores_of_joint_corpora(composed: Composed) -> None:
     data = composed("train", "data=joint", "experiment=window_length").data
-    assert data.corpora.ffpp.store == "outputs/stores/ffpp_clips16"
-    assert composed("train", "data=joint").data.corpora.ffpp.store == "outputs/stores/ffpp"
+    assert data.corpora.ffpp.store == "outputs/stores/ffpp_c23_clips16"
+    assert composed("train", "data=joint").data.corpora.ffpp.store == "outputs/stores/ffpp_c23"
 
 
 @pytest.mark.parametrize("path", sorted((CONF / "faces").glob("*/*.yaml")), ids=lambda p: p.stem)
