@@ -6,9 +6,12 @@ Nothing heavy is imported before the config is whole, so that --help and --cfg j
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import time
 import warnings
 from importlib import import_module
+from multiprocessing import get_start_method, set_start_method
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,6 +21,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from deepfake.errors import SomeFailed, Stopped, UserError
+from deepfake.reports.runs import DONE, FAILED, INTERRUPTED, MISTAKE, RUNNING, Status
+from deepfake.scoring.metrics import goal
+from deepfake.tasks.sweep import SWEEP
 
 CONF = Path(__file__).parents[1] / "conf"
 PATHS = (
@@ -25,6 +31,7 @@ PATHS = (
     "resume",
     "weights",
     "input",
+    "runs",
     "data.root",
     "data.store",
     "data.ffpp_root",
@@ -38,7 +45,8 @@ NOISES = (
     "Checkpoint directory .* exists",
     "recommended to use .*sync_dist",  # every process has the same metrics
 )
-DONE, INPUTS_FAILED, USAGE_ERROR, INTERRUPTED = 0, 1, 2, 130
+EXITS = {DONE: 0, FAILED: 1, RUNNING: 1, MISTAKE: 2, INTERRUPTED: 130}  # still running: it was killed
+PLUGINS = "plugins of Hydra: uv sync --extra launch (joblib, submitit) or --extra hpo (optuna) installs them"
 
 log = logging.getLogger(__name__)
 
@@ -51,36 +59,89 @@ def run_folder(task: str, now: str, resume: str | None) -> str:
 def run(task: str) -> NoReturn:
     """Run deepfake.tasks.<task>.main(config, run folder) as the command line asks, and exit."""
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    OmegaConf.register_new_resolver("study_direction", study_direction, replace=True)
     sys.argv[1:] = [quoted(argument) for argument in sys.argv[1:]]
-    statuses: list[int] = []
+    exits: list[int] = []
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name=task)
     def job(cfg: DictConfig) -> Any:
-        statuses.append(DONE)
-        try:
-            main = import_module(f"deepfake.tasks.{task}").main
-            quieten()
-            return main(cfg, Path(HydraConfig.get().runtime.output_dir))
-        except UserError as err:
-            log.error("error: %s", err)
-            statuses[-1] = USAGE_ERROR
-        except (SomeFailed, Stopped) as err:
-            log.error("%s", err)
-            statuses[-1] = INPUTS_FAILED
-        except KeyboardInterrupt:
-            log.error("interrupted: whatever was finished is kept, run the same command again to go on")
-            raise SystemExit(INTERRUPTED) from None
-        if elsewhere():
-            raise SystemExit(statuses[-1])
-        return None
+        status = work(task, cfg)
+        exits.append(EXITS[status.status])
+        return status.value
 
+    stopped = 0
     try:
         job()
     except SystemExit as stop:
-        if not statuses and stop.code == 1:  # Hydra refused the command line itself
-            sys.exit(USAGE_ERROR)
+        stopped = stop.code if isinstance(stop.code, int) else 0
+    except KeyboardInterrupt:
+        stopped = EXITS[INTERRUPTED]
+    except Exception as err:
+        if SWEEP.folder is None:
+            raise
+        log.error("the sweep ended early: %s", err)
+        stopped = EXITS[FAILED]
+    if SWEEP.folder is not None:  # its jobs may have run in other processes
+        exits = [EXITS[ended.status.status] for ended in SWEEP.end()]
+    if stopped == 1 and not exits:  # Hydra refused the command line itself
+        stopped = EXITS[MISTAKE]
+        if any(argument.startswith(("hydra/launcher=", "hydra/sweeper=")) for argument in sys.argv):
+            print(PLUGINS, file=sys.stderr)
+    sys.exit(max(stopped, *exits, 0))
+
+
+def work(task: str, cfg: DictConfig) -> Status:
+    """Run a task and note in its run folder how it ended.
+
+    What nobody foresaw is raised, but in a sweep: the other jobs are to go on, whatever runs them.
+    """
+    run_dir, start = Path(HydraConfig.get().runtime.output_dir), time.monotonic()
+
+    def ended(status: str, error: object = "", value: float | None = None) -> Status:
+        seconds = None if status == RUNNING else round(time.monotonic() - start, 3)
+        note = Status(status=status, seconds=seconds, error=" ".join(str(error).split()), value=value)
+        if first_process():
+            note.write(run_dir)
+        return note
+
+    ended(RUNNING)
+    if get_start_method(allow_none=True) == "loky":
+        # joblib's own way, in which neither loaders nor Dask can start processes
+        set_start_method(None, force=True)
+    try:
+        main = import_module(f"deepfake.tasks.{task}").main
+        quieten()
+        return ended(DONE, value=main(cfg, run_dir))
+    except UserError as err:
+        log.error("error: %s", err)
+        return ended(MISTAKE, err)
+    except (SomeFailed, Stopped) as err:
+        log.error("%s", err)
+        return ended(FAILED, err)
+    except KeyboardInterrupt:
+        log.error("interrupted: whatever was finished is kept, run the same command again to go on")
+        ended(INTERRUPTED)
+        raise SystemExit(EXITS[INTERRUPTED]) from None
+    except SystemExit:  # as Lightning ends a training that is interrupted
+        ended(INTERRUPTED)
         raise
-    sys.exit(max(statuses, default=DONE))
+    except Exception as err:
+        note = ended(FAILED, f"{type(err).__name__}: {err}")
+        if HydraConfig.get().mode != RunMode.MULTIRUN:
+            raise
+        log.exception("%s", err)
+        return note
+
+
+def first_process() -> bool:
+    """Whether this process is the only or the first one of its training."""
+    ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+    return all(os.environ.get(name, "0") == "0" for name in ranks)
+
+
+def study_direction(monitor: str) -> str:
+    """Where a search over training values goes, in Optuna's words."""
+    return "minimize" if goal(monitor) == "min" else "maximize"
 
 
 def quoted(argument: str) -> str:
@@ -95,9 +156,3 @@ def quieten() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     for noise in NOISES:
         warnings.filterwarnings("ignore", message=f".*{noise}")
-
-
-def elsewhere() -> bool:
-    """Whether this job of a sweep runs in a process of its own, which must report its status itself."""
-    config = HydraConfig.get()
-    return config.mode == RunMode.MULTIRUN and "BasicLauncher" not in config.launcher["_target_"]

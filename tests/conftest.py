@@ -6,20 +6,21 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from deepfake.cli import CONF, run_folder
+from deepfake.cli import CONF, run_folder, study_direction
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 
 
 @pytest.fixture(scope="session")
 def composed() -> Callable[..., DictConfig]:
-    """The config that a command line makes: composed("train", "model=meso")."""
+    """The config that a command line makes: composed("train", "model=meso"); hydra: with Hydra's own."""
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    OmegaConf.register_new_resolver("study_direction", study_direction, replace=True)
 
-    def make(task: str, *overrides: str) -> DictConfig:
+    def make(task: str, *overrides: str, hydra: bool = False) -> DictConfig:
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            return compose(task, list(overrides))
+            return compose(task, list(overrides), return_hydra_config=hydra)
 
     return make
 

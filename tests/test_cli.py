@@ -17,7 +17,9 @@ def call(task: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
-@pytest.mark.parametrize("task", ["extract", "train", "evaluate", "predict", "benchmark", "augment"])
+@pytest.mark.parametrize(
+    "task", ["extract", "train", "evaluate", "predict", "benchmark", "augment", "compare"]
+)
 @pytest.mark.parametrize("question", [["--help"], ["--cfg", "job"]])
 def test_help_and_config_are_answered_without_torch(task: str, question: list[str]) -> None:
     code = (
@@ -29,7 +31,7 @@ def test_help_and_config_are_answered_without_torch(task: str, question: list[st
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert any(word in done.stdout for word in ("data", "checkpoint", "films"))
+    assert any(word in done.stdout for word in ("data", "checkpoint", "films", "runs"))
     assert time.perf_counter() - start < 10  # it takes about one second; a busy machine must not fail this
 
 
@@ -62,6 +64,8 @@ def test_a_resumed_run_goes_on_in_its_own_folder(tmp_path: Path) -> None:
         ("train", ["model=mesoo"], "mesoo"),
         ("evaluate", ["checkpoint=a/epoch=003.ckpt"], "error: checkpoint=a/epoch=003.ckpt: no such file"),
         ("evaluate", ["checkpoint=none.ckpt"], "error: checkpoint=none.ckpt: no such file"),
+        ("compare", ["runs=none"], "error: runs=none: no such folder"),
+        ("train", ["-m", "hydra/launcher=none"], "uv sync --extra launch (joblib, submitit)"),
         ("benchmark", ["target=speed"], "error: target=speed: must be one of extract, store"),
         ("predict", ["checkpoint=none.ckpt", "input=x.mp4"], "error: checkpoint=none.ckpt: no such file"),
     ],

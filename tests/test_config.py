@@ -50,6 +50,39 @@ def test_every_yaml_composes_and_its_objects_can_be_built(
         build(logger, save_dir=str(tmp_path))
 
 
+@pytest.mark.parametrize("path", sorted((CONF / "hydra" / "launcher").glob("*.yaml")), ids=lambda p: p.stem)
+def test_a_launcher_s_keys_are_those_that_its_plugin_knows(path: Path) -> None:
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.plugins import Plugins
+
+    Plugins.instance()  # fills the store
+    ours = OmegaConf.to_container(OmegaConf.load(path))
+    assert isinstance(ours, dict)
+    nodes = [node.node for node in ConfigStore.instance().repo["hydra"]["launcher"].values()]
+    (schema,) = (node for node in nodes if node["_target_"] == ours["_target_"])
+    assert set(ours) <= set(schema)
+
+
+def test_the_two_sweeps_that_need_no_m_say_what_they_vary(composed: Composed) -> None:
+    windows = composed("train", "experiment=window_length", "data=ffpp", "data.root=x", hydra=True)
+    assert windows.hydra.mode.name == "MULTIRUN"
+    assert windows.hydra.sweeper.params == {"model.window": "1,2,4,8,16"}
+    assert (windows.faces.clip_frames, windows.data.store) == (16, "outputs/stores/ffpp_c23_clips16")
+    for monitor, direction in (("val/loss", "minimize"), ("val/video_auroc", "maximize")):
+        search = composed("train", "experiment=search", "study=s", f"monitor={monitor}", hydra=True)
+        assert search.hydra.sweeper.direction == direction
+        assert search.hydra.sweeper.storage == "sqlite:///outputs/train/s/study.db"
+        assert search.hydra.sweeper.study_name == monitor
+        for key in search.hydra.sweeper.params:
+            assert OmegaConf.select(search, key) is not None
+
+
+def test_a_store_suffix_reaches_the_stores_of_joint_corpora(composed: Composed) -> None:
+    data = composed("train", "data=joint", "experiment=window_length").data
+    assert data.corpora.ffpp.store == "outputs/stores/ffpp_c23_clips16"
+    assert composed("train", "data=joint").data.corpora.ffpp.store == "outputs/stores/ffpp_c23"
+
+
 @pytest.mark.parametrize("path", sorted((CONF / "faces").glob("*/*.yaml")), ids=lambda p: p.stem)
 def test_a_corpus_with_face_settings_of_its_own_gets_them_unless_told_otherwise(
     composed: Composed, path: Path

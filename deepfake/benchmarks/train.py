@@ -19,7 +19,7 @@ from deepfake.benchmarks.race_of_loops import EpochBatches, Seconds, Training, r
 from deepfake.benchmarks.store import filled
 from deepfake.corpora.protocols import Protocol
 from deepfake.data.datamodule import FaceDataModule
-from deepfake.data.dataset import Batch, WindowDataset, WindowSampler
+from deepfake.data.dataset import Batch, WindowDataset
 from deepfake.errors import UserError
 from deepfake.faces.fill import fill_store
 from deepfake.faces.store import FaceStore
@@ -197,17 +197,10 @@ def with_labels(videos: Sequence[Video]) -> list[Video]:
 
 def plain_batches(datamodule: FaceDataModule, device: str) -> EpochBatches:
     """The batches that the datamodule would give, by torch's own DataLoader with the same settings."""
-    sampler = WindowSampler(datamodule.train_plan)
-    several = datamodule.num_workers > 0
-    loader = DataLoader(
-        WindowDataset(datamodule.stored_crops(), datamodule.transform),
-        datamodule.batch_size,
-        sampler=sampler,
-        num_workers=datamodule.num_workers,
-        persistent_workers=several,
-        prefetch_factor=datamodule.prefetch_factor if several else None,
-        pin_memory=device.startswith("cuda"),
-    )
+    sampler = datamodule.train_sampler()
+    dataset = WindowDataset(datamodule.stored_crops(), datamodule.transform)
+    settings = datamodule.loading() | {"pin_memory": device.startswith("cuda")}
+    loader = DataLoader(dataset, datamodule.batch_size, sampler=sampler, **settings)
 
     def batches(epoch: int) -> Iterable[Batch]:
         sampler.set_epoch(epoch)

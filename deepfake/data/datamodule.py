@@ -168,7 +168,7 @@ class FaceDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> StatefulDataLoader[Batch]:
         """Fresh balanced windows each epoch; its state is the place in an epoch."""
         dataset = WindowDataset(self.stored_crops(), self.transform)
-        return StatefulDataLoader(dataset, self.batch_size, sampler=self.train_sampler(), **self._loading())
+        return StatefulDataLoader(dataset, self.batch_size, sampler=self.train_sampler(), **self.loading())
 
     def train_sampler(self) -> WindowSampler:
         """This process's share of the training windows."""
@@ -196,14 +196,15 @@ class FaceDataModule(pl.LightningDataModule):
         batches = batches_of_frames(self.eval_plan(split), max_frames=self.batch_size * self.spec.window)
         dataset = SharedFramesDataset(self.stored_crops())
         own = padded_share(batches, rank=rank, num_processes=world)
-        return DataLoader(dataset, batch_size=None, sampler=own, **self._loading())
+        return DataLoader(dataset, batch_size=None, sampler=own, **self.loading())
 
     def stored_crops(self) -> StoredCrops:
         """The crops of all videos in the manifest."""
         keys, labels = ([row[name] for row in self.manifest] for name in ("video", "label"))
         return StoredCrops(store=self.store, keys=keys, labels=labels, spec=self.spec)
 
-    def _loading(self) -> dict[str, Any]:
+    def loading(self) -> dict[str, Any]:
+        """What all loaders have in common."""
         processes = self.trainer.num_devices if self.trainer else 1
         share = min(8, max(1, num_cores() // processes))
         num_workers = share if self.num_workers is None else self.num_workers

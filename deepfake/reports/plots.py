@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from deepfake.reports.runs import read_history
 from deepfake.scoring.metrics import classification_metrics, roc
 
 REAL_COLOUR, FAKE_COLOUR, INK = "#2a7f9e", "#c8553d", "#333333"
@@ -100,13 +100,7 @@ def plot_scores(prob: np.ndarray, label: np.ndarray, threshold: float, path: Pat
 
 def plot_history(logs: Sequence[Path], path: Path) -> None:
     """Losses and validation AUROC by epoch from the metrics.csv of a run and of its resumptions, in order."""
-    history: dict[str, dict[int, float]] = {}
-    for log in logs:
-        with log.open(newline="") as file:
-            for row in csv.DictReader(file):
-                for name, value in row.items():
-                    if value and row["epoch"] and name not in ("epoch", "step"):
-                        history.setdefault(name, {})[int(row["epoch"])] = float(value)
+    history = read_history(logs)
     figure, axes = new_figure("epoch", "loss")
     for name, colour in (("train/loss", "#999999"), ("val/loss", INK)):
         if name in history:
@@ -149,6 +143,26 @@ def reliability(
         mean = np.bincount(place, weights=prob, minlength=num_bins) / count
         share = np.bincount(place, weights=label, minlength=num_bins) / count
     return mean, share, count
+
+
+def plot_over_key(
+    key: str, metric: str, points: Mapping[str, Mapping[float, Sequence[float]]], path: Path
+) -> None:
+    """A metric over the values of a key, by heading: the mean as a line, every run (seed) as a point."""
+    figure, axes = new_figure(key, metric)
+    places = sorted({place for values in points.values() for place in values})
+    if len(places) > 2 and places[0] > 0 and places[-1] / places[0] >= 8:
+        axes.set_xscale("log")
+        axes.minorticks_off()
+    if len(places) <= 12:
+        axes.set_xticks(places, [f"{place:g}" for place in places])
+    for heading, values in points.items():
+        own = sorted(values)
+        (line,) = axes.plot(own, [np.mean(values[place]) for place in own], marker=".", label=heading)
+        runs = [(place, value) for place in own for value in values[place]]
+        axes.plot(*zip(*runs, strict=True), "o", color=line.get_color(), alpha=0.4, markersize=4)
+    axes.legend(frameon=False, fontsize=8)
+    save(figure, path)
 
 
 def series(values: dict[int, float]) -> tuple[list[int], list[float]]:

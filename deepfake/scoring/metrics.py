@@ -5,11 +5,19 @@ All from one ROC curve in float64: torchmetrics divides its counts in float32, g
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 Metrics = dict[str, float | None]
 RATES = ("auroc", "ap", "eer", "accuracy", "balanced_accuracy")
+Goal = Literal["min", "max"]
+
+
+def goal(metric: str) -> Goal:
+    """Whether a metric is better when it is smaller or larger."""
+    return "min" if any(name in metric for name in ("loss", "eer", "brier")) else "max"
 
 
 def roc(prob: ArrayLike, label: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

@@ -19,6 +19,7 @@ from deepfake.errors import UserError
 from deepfake.parallel import keep_freed_memory
 from deepfake.records import FAKE, REAL
 from deepfake.reports.plots import plot_history
+from deepfake.scoring.metrics import goal
 from deepfake.tasks.assemble import face_settings, make_datamodule, prepare
 from deepfake.tasks.protocol import announced
 from deepfake.tasks.results import conclude
@@ -26,7 +27,7 @@ from deepfake.tasks.tracking import publish, tracked
 from deepfake.tasks.weights import build_detector, take_weights
 from deepfake.training.checkpoint import Recipe, read_checkpoint, read_recipe
 from deepfake.training.freezing import FreezeBackbone
-from deepfake.training.module import MONITORS, DetectorModule, goal
+from deepfake.training.module import MONITORS, DetectorModule
 from deepfake.training.progress import EpochLines, hush_copies
 from deepfake.training.throughput import Throughput
 

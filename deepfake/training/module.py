@@ -21,12 +21,13 @@ from deepfake.scoring.metrics import (
     Metrics,
     balanced_log_loss,
     classification_metrics,
+    goal,
     youden_threshold,
 )
 from deepfake.scoring.video_scores import VideoScores
 from deepfake.training.checkpoint import KEY, Recipe
 from deepfake.training.param_groups import Optimizers, make_optimizer
-from deepfake.training.schedules import Goal, Schedule, constant
+from deepfake.training.schedules import Schedule, constant
 
 MONITORS = ("val/loss", *(f"val/{level}_{rate}" for level in ("video", "frame") for rate in RATES))
 """What validation measures, by any of which a best epoch can be chosen."""
@@ -182,11 +183,6 @@ def num_steps(trainer: pl.Trainer) -> int:
     limit, batches = trainer.limit_train_batches, trainer.datamodule.num_train_batches  # type: ignore[attr-defined]
     batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
     return -(-batches // trainer.accumulate_grad_batches) * trainer.max_epochs
-
-
-def goal(monitor: str) -> Goal:
-    """Whether a metric is better when it is smaller or larger."""
-    return "min" if any(name in monitor for name in ("loss", "eer", "brier")) else "max"
 
 
 def measure(scores: WindowScores, labels: dict[int, int], recipe: Recipe) -> Metrics:

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Literal, Protocol
+from typing import Protocol
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LinearLR, LRScheduler, ReduceLROnPlateau
 
 from deepfake.errors import UserError
-
-Goal = Literal["min", "max"]
-"""Whether a monitored metric is better when it is smaller or larger."""
+from deepfake.scoring.metrics import Goal
 
 
 class Schedule(Protocol):

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from deepfake.data.dataset import Batch
+from deepfake.scoring.metrics import goal
 from deepfake.training.checkpoint import KEY
-from deepfake.training.module import DetectorModule, goal
+from deepfake.training.module import DetectorModule
 
 MakeModule = Callable[..., DetectorModule]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from filelock import FileLock
 
 from deepfake.corpora.corpus import Corpus
 from deepfake.corpora.demo.fakes import real_frames, reenacted_frames, swapped_frames
@@ -22,6 +23,7 @@ from deepfake.video.write import write_video
 
 log = logging.getLogger(__name__)
 
+NOTE = "corpus.json"  # how the corpus was made
 VERSION = 1  # of the pictures: a change of how anything is drawn raises it
 MIN_IDENTITIES = 6
 TONE_STEP = 0.618034  # golden ratio: neighbours in number differ in skin, every split holds all tones
@@ -40,13 +42,17 @@ def demo_corpus(
     root = Path(root)
     if num_identities < MIN_IDENTITIES:
         raise UserError(f"data.num_identities={num_identities}: three splits need at least {MIN_IDENTITIES}")
-    _claim(root, {"version": VERSION, "seed": seed, "num_identities": num_identities})
+    made = {"version": VERSION, "seed": seed, "num_identities": num_identities}
     clips = [Clip(root, seed, num_identities, who, clip) for who in range(num_identities) for clip in (0, 1)]
     videos = [video for clip in clips for video in clip.videos()]
-    missing = [clip for clip in clips if not all(video.path.is_file() for video in clip.videos())]
-    if missing:
-        _render(missing, num_workers)
-        log.info("rendered %d demo videos into %s", 2 * len(missing), root)
+    if (root / NOTE).is_file():
+        _check(root, made)
+    if missing := _missing(clips):
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / ".rendering.lock"):  # of several jobs at once the first one renders
+            _check(root, made)
+            missing = _missing(clips)
+            _render(missing, num_workers, root)
     if len(missing) < len(clips):
         log.info("reusing %d demo videos in %s", len(videos) - 2 * len(missing), root)
     official = {video.key: clip.split() for clip in clips for video in clip.videos()}
@@ -127,12 +133,17 @@ def _tone(identity: int) -> float:
     return identity * TONE_STEP % 1
 
 
-def _claim(root: Path, made: dict[str, int]) -> None:
-    """Write how the corpus is made into root, or check that it was made so."""
-    note = root / "corpus.json"
+def _missing(clips: list[Clip]) -> list[Clip]:
+    return [clip for clip in clips if not all(video.path.is_file() for video in clip.videos())]
+
+
+def _check(root: Path, made: dict[str, int]) -> None:
+    """Check that root's corpus is made so, or write there how it is made."""
+    note = root / NOTE
     if not note.is_file():
-        root.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps(made) + "\n")
+        unfinished = note.with_suffix(".tmp")
+        unfinished.write_text(json.dumps(made) + "\n")
+        unfinished.replace(note)
     elif (there := json.loads(note.read_text())) != made:
         raise UserError(
             f"data.root={root} holds a demo corpus made with {there}, not {made}: "
@@ -140,10 +151,13 @@ def _claim(root: Path, made: dict[str, int]) -> None:
         )
 
 
-def _render(clips: list[Clip], num_workers: int | None) -> None:
+def _render(clips: list[Clip], num_workers: int | None, root: Path) -> None:
+    if not clips:
+        return
     with progress_bar() as progress:
         task = progress.add_task("rendering demo videos", total=2 * len(clips))
         for outcome in Executor(num_workers=num_workers).map_unordered(Clip.render, clips):
             if isinstance(outcome.result, Failure):
                 raise outcome.result.error
             progress.advance(task, 2)
+    log.info("rendered %d demo videos into %s", 2 * len(clips), root)

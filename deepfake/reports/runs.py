@@ -1,0 +1,143 @@
+"""Run folders, read back: what was asked for, how it ended, what was measured."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from deepfake.scoring.metrics import goal
+
+STATUS = "status.json"
+ASKED = ".hydra/hydra.yaml"
+RUNNING, DONE, FAILED, MISTAKE, INTERRUPTED = "running", "done", "failed", "mistake", "interrupted"
+
+History = dict[str, dict[int, float]]
+"""Values of each logged metric by epoch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """How a job ended; one that was killed stays at running. value: what its task returned."""
+
+    status: str
+    seconds: float | None = None
+    error: str = ""
+    value: float | None = None
+
+    def write(self, run_dir: Path) -> None:
+        """Put it into a run folder."""
+        (run_dir / STATUS).write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run folder's contents.
+
+    keys: what its command set, in order. choices: of config groups. metrics: metrics.json, empty where
+    nothing was scored. protocol, protocol_hash: of its videos, empty before they were known.
+    """
+
+    folder: Path
+    keys: tuple[str, ...]
+    overrides: tuple[str, ...]
+    config: Any
+    choices: Mapping[str, Any]
+    status: Status
+    history: History = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    protocol: str = ""
+    protocol_hash: str = ""
+
+    def setting(self, key: str) -> Any:
+        """The value of a key, or the choice of a config group; None where the run knows no such key."""
+        if key in self.choices:
+            return self.choices[key]
+        return OmegaConf.select(self.config, key, throw_on_missing=False, throw_on_resolution_failure=False)
+
+    @property
+    def monitor(self) -> str:
+        """The metric by which the best epoch was chosen."""
+        return self.setting("monitor") or ""
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The first one with the best monitored value; None before the first validation."""
+        values = {epoch: v for epoch, v in self.history.get(self.monitor, {}).items() if not isnan(v)}
+        best = min if goal(self.monitor) == "min" else max
+        return best(sorted(values), key=values.__getitem__) if values else None
+
+    def measured(self, metric: str) -> float | None:
+        """val/… at the best epoch, all else from metrics.json."""
+        if metric in self.metrics or self.best_epoch is None:
+            return self.metrics.get(metric)
+        value = self.history.get(metric, {}).get(self.best_epoch)
+        return None if value is None or isnan(value) else value
+
+
+def read_history(logs: Iterable[Path]) -> History:
+    """The metrics.csv files of a run and of its resumptions, in order."""
+    history: History = {}
+    for log in logs:
+        with log.open(newline="") as file:
+            for row in csv.DictReader(file):
+                for name, value in row.items():
+                    if value and row["epoch"] and name not in ("epoch", "step"):
+                        history.setdefault(name, {})[int(row["epoch"])] = float(value)
+    return history
+
+
+def find_runs(place: Path) -> list[Path]:
+    """The run folders at or below a place: 2_… comes before 10_…."""
+    if (place / ASKED).is_file():
+        return [place]
+    return sorted((found.parents[1] for found in place.rglob(ASKED)), key=natural)
+
+
+def natural(path: Path) -> list[tuple[int, str]]:
+    """A key that sorts numbers within names by their size."""
+    return [(int(part or 0), text) for text, part in re.findall(r"([^\d]*)(\d*)", str(path))]
+
+
+def read_run(folder: Path) -> Run:
+    """Whatever a run folder holds; the run may have failed, been killed, or still be going on."""
+    asked = OmegaConf.load(folder / ASKED)
+    overrides = tuple(asked.hydra.overrides.task)
+    resolved, metrics = folder / "config.yaml", read_json(folder / "metrics.json")
+    protocol = metrics or read_json(folder / "leaks.json")
+    return Run(
+        folder=folder,
+        keys=tuple(dict.fromkeys(text.partition("=")[0].lstrip("+~") for text in overrides)),
+        overrides=overrides,
+        config=OmegaConf.load(resolved if resolved.is_file() else folder / ".hydra" / "config.yaml"),
+        choices=asked.hydra.runtime.choices,
+        status=read_status(folder, finished=bool(metrics)),
+        history=read_history(sorted(folder.glob("logs/version_*/metrics.csv"), key=natural)),
+        metrics=metrics,
+        protocol=protocol.get("protocol", ""),
+        protocol_hash=protocol.get("protocol_hash", ""),
+    )
+
+
+def read_status(folder: Path, *, finished: bool = False) -> Status:
+    """What the job wrote; of folders from before jobs did, whether it finished."""
+    noted = read_json(folder / STATUS)
+    return Status(**noted) if noted else Status(status=DONE if finished else RUNNING)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A file's object; an empty one where there is no file."""
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def varying_keys(runs: Sequence[Run]) -> list[str]:
+    """The keys that some command set and that have several values among the runs, in the order of setting."""
+    keys = dict.fromkeys(key for run in runs for key in run.keys)
+    return [key for key in keys if len({str(run.setting(key)) for run in runs}) > 1]

@@ -1,0 +1,37 @@
+"""Compare runs and sweeps: a table, and a plot where one value varies."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from deepfake.config import to_plain
+from deepfake.errors import UserError
+from deepfake.reports.comparison import compare, print_comparison, write_comparison
+from deepfake.reports.runs import find_runs, read_run
+from deepfake.reports.tables import shown
+
+log = logging.getLogger(__name__)
+
+
+def main(cfg: DictConfig, run_dir: Path) -> None:
+    """Print the table of cfg.runs, and write compare.csv, compare.md and perhaps compare.png."""
+    wanted = to_plain(cfg)["runs"]
+    places = [Path(place) for place in (wanted if isinstance(wanted, list) else [wanted])]
+    folders = dict.fromkeys(folder for place in places for folder in runs_in(place))
+    comparison = compare([read_run(folder) for folder in folders])
+    print_comparison(comparison, "runs")
+    write_comparison(comparison, run_dir, "compare")
+    log.info("results in %s", shown(run_dir))
+
+
+def runs_in(place: Path) -> list[Path]:
+    """find_runs; raises UserError if there are none."""
+    if not place.is_dir():
+        raise UserError(f"runs={place}: no such folder")
+    found = find_runs(place.resolve())
+    if not found:
+        raise UserError(f"runs={place}: no run in it; runs are folders such as outputs/train/<date_time>")
+    return found
