@@ -6,6 +6,7 @@ Nothing heavy is imported before the config is whole, so that --help and --cfg j
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from importlib import import_module
@@ -51,6 +52,7 @@ def run_folder(task: str, now: str, resume: str | None) -> str:
 def run(task: str) -> NoReturn:
     """Run deepfake.tasks.<task>.main(config, run folder) as the command line asks, and exit."""
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask PyPI for a newer one of itself
     sys.argv[1:] = [quoted(argument) for argument in sys.argv[1:]]
     statuses: list[int] = []
 
