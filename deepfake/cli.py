@@ -60,6 +60,7 @@ def run(task: str) -> NoReturn:
     """Run deepfake.tasks.<task>.main(config, run folder) as the command line asks, and exit."""
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     OmegaConf.register_new_resolver("study_direction", study_direction, replace=True)
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask PyPI for a newer one of itself
     sys.argv[1:] = [quoted(argument) for argument in sys.argv[1:]]
     exits: list[int] = []
 

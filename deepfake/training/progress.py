@@ -30,7 +30,7 @@ class EpochLines(RichProgressBar):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say how the epoch went; validation has run by now."""
         super().on_train_epoch_end(trainer, pl_module)
+        values = trainer.callback_metrics  # gathered from all processes, so all must ask
         if trainer.is_global_zero:
-            values = trainer.callback_metrics
             line = "  ".join(f"{name} {float(values[name]):.3f}" for name in SHOWN if name in values)
             log.info("epoch %d of %s  %s", trainer.current_epoch + 1, trainer.max_epochs, line)
