@@ -6,6 +6,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import WeightAveraging
+from pytorch_lightning.trainer.states import TrainerFn
 from torch.optim.swa_utils import get_ema_avg_fn
 
 
@@ -28,3 +29,10 @@ class AverageWeights(WeightAveraging):
         if trainer.current_epoch < self.start_epoch:
             assert self._average_model is not None
             self._average_model.n_averaged.zero_()
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Go on with both kinds of weights; a test is one of the average, which is loaded already."""
+        if trainer.state.fn == TrainerFn.FITTING:
+            super().on_load_checkpoint(trainer, pl_module, checkpoint)

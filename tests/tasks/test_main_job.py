@@ -88,6 +88,22 @@ def test_evaluating_the_best_checkpoint_repeats_the_test_of_training(
         assert float(ours["prob"]) == pytest.approx(float(theirs["prob"]), abs=1e-5)
 
 
+def test_averaged_weights_are_those_that_are_tested_and_stored(
+    composed: Composed, tiny_demo: tuple[str, ...], trained: Path, tmp_path: Path
+) -> None:
+    ours, again = tmp_path / "train", tmp_path / "evaluate"
+    for folder in (ours, again):
+        folder.mkdir()
+    small = ("model.image_size=64", "averaging=ema", "averaging.decay=0.5", "trainer.max_epochs=2")
+    train.main(composed("train", *tiny_demo, *FAST, *small), ours)
+    best = torch.load(ours / "checkpoints" / "best.ckpt", weights_only=True)
+    name = "detector.head.linear.weight"
+    assert not torch.equal(best["state_dict"][name], best["current_model_state"][name])
+    checkpoint = f"checkpoint='{ours}/checkpoints/best.ckpt'"
+    evaluate.main(composed("evaluate", checkpoint, "trainer=cpu", *tiny_demo), again)
+    assert metrics(again) == metrics(ours)
+
+
 def test_prediction_gives_a_test_video_the_score_it_had_in_the_test(
     composed: Composed, tiny_demo: tuple[str, ...], trained: Path, tmp_path: Path
 ) -> None:
