@@ -26,6 +26,7 @@ from deepfake.data.windows import (
     TrackFrames,
     batches_of_frames,
     eval_windows,
+    pairs,
     scored_tracks,
     track_frames,
     train_windows,
@@ -121,7 +122,7 @@ class FaceDataModule(pl.LightningDataModule):
         return [video for video, row in enumerate(self.manifest) if row["split"] == name]
 
     def train_plan(self, epoch: int) -> list[Window]:
-        """The windows of a training epoch, of real videos alone if the transform makes its own fakes.
+        """The windows of a training epoch; pairs from real videos alone if the transform makes its own fakes.
 
         Raises UserError if a class that is needed has no faces.
         """
@@ -144,6 +145,8 @@ class FaceDataModule(pl.LightningDataModule):
             seed=self.seed,
             epoch=epoch if self.overfit_windows is None else 0,
         )
+        if reals_only:
+            windows = pairs(windows)
         if self.overfit_windows is None:
             return windows
         return list(islice(cycle(windows[: self.overfit_windows]), len(windows)))
@@ -160,22 +163,25 @@ class FaceDataModule(pl.LightningDataModule):
     @property
     def num_train_batches(self) -> int:
         """Batches of every process in an epoch."""
-        world = self.trainer.world_size if self.trainer else 1
-        return -(-(len(self.train_plan(0)) // world) // self.batch_size)
+        return -(-len(self.train_sampler()) // self.batch_size)
 
     def train_dataloader(self) -> StatefulDataLoader[Batch]:
         """Fresh balanced windows each epoch; its state is the place in an epoch."""
+        dataset = WindowDataset(self.stored_crops(), self.transform)
+        return StatefulDataLoader(dataset, self.batch_size, sampler=self.train_sampler(), **self._loading())
+
+    def train_sampler(self) -> WindowSampler:
+        """This process's share of the training windows."""
         trainer = self.trainer
         # Lightning asks a resumed training's loader for batches before it tells the epoch
         progress: Any = trainer.fit_loop.epoch_progress.current if trainer else None
-        sampler = WindowSampler(
+        return WindowSampler(
             self.train_plan,
             epoch=progress.processed if progress else 0,
             rank=trainer.global_rank if trainer else 0,
             num_processes=trainer.world_size if trainer else 1,
+            together=2 if self.transform and self.transform.reals_only else 1,
         )
-        dataset = WindowDataset(self.stored_crops(), self.transform)
-        return StatefulDataLoader(dataset, self.batch_size, sampler=sampler, **self._loading())
 
     def val_dataloader(self) -> DataLoader[SharedFrames]:
         """The same windows each time."""

@@ -158,21 +158,25 @@ class WindowSampler(Sampler[Window]):
     """The training windows of an epoch, this process's share of them; Lightning tells it the next epoch.
 
     Process rank of num_processes takes every num_processes-th one, so that together they take batches of the
-    windows that one process would. The last ones are left out of shares that would be longer than others,
-    since processes must take the same number of steps.
+    windows that one process would; together: so many neighbours go to one process. The last ones are left out
+    of shares that would be longer than others, since processes must take the same number of steps.
     """
 
-    def __init__(self, plan: Plan, *, epoch: int = 0, rank: int = 0, num_processes: int = 1) -> None:
+    def __init__(
+        self, plan: Plan, *, epoch: int = 0, rank: int = 0, num_processes: int = 1, together: int = 1
+    ) -> None:
         self.plan = plan
         self.rank = rank
         self.num_processes = num_processes
+        self.together = together
         self.set_epoch(epoch)
 
     def set_epoch(self, epoch: int) -> None:
         """Plan the windows of an epoch."""
-        windows = self.plan(epoch)
-        even = len(windows) // self.num_processes * self.num_processes
-        self.windows = windows[:even][self.rank :: self.num_processes]
+        windows, size = self.plan(epoch), self.together
+        even = len(windows) // size // self.num_processes * self.num_processes
+        groups = (windows[size * n : size * (n + 1)] for n in range(self.rank, even, self.num_processes))
+        self.windows = [window for group in groups for window in group]
 
     def __iter__(self) -> Iterator[Window]:
         return iter(self.windows)

@@ -25,13 +25,15 @@ SHIFT_X, SHIFT_Y, SCALE = 0.03, 0.015, 0.95  # at most: of the crop's side; scal
 
 
 class SelfBlend(WindowTransform):
-    """Turns real windows into pseudo-fakes, label 1, with probability prob; fakes keep what they show.
+    """Turns real windows into pseudo-fakes, label 1; fakes keep what they show.
 
+    reals_only: train without the split's own fakes, on pairs of a real window and the fake made of it, which
+    differ by the blend alone. Otherwise a real window becomes a fake with probability prob.
     regions: of face_mask.REGIONS; None = all. ratios: how opaque the inner copy is; both are drawn evenly.
     restyle: the change of colour or sharpness by which the two copies differ. It falls on the inner or on the
     outer one, and on the outer one of windows that stay real too: it must not tell them apart.
     then: what happens to every window afterwards.
-    reals_only: train without the split's own fakes. Raises UserError for a prob or region that cannot be.
+    Raises UserError for a prob or region that cannot be.
     """
 
     def __init__(
@@ -57,9 +59,11 @@ class SelfBlend(WindowTransform):
 
     def __call__(self, sample: Sample, seed: int) -> Sample:
         """The window, blended or not, after the changes that fall on all."""
-        rng = np.random.default_rng(seed)
+        pair, second = divmod(seed, 2)
+        rng = np.random.default_rng(pair if self.reals_only else seed)
         restyle_seed, then_seed = rng.integers(2**31, size=2).tolist()
-        blended, outer_restyled = rng.random() < self.prob, rng.random() < 0.5
+        drawn, outer_restyled = rng.random() < self.prob, rng.random() < 0.5
+        blended = bool(second) if self.reals_only else drawn
         region = self.regions[rng.integers(len(self.regions))]
         ratio = self.ratios[rng.integers(len(self.ratios))]
         restyled = self.restyle(sample, restyle_seed)

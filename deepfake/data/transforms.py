@@ -59,7 +59,8 @@ class WindowTransform(ABC):
     """A random change of a training window, alike for all its frames.
 
     What is drawn depends on the seed alone, not on the worker, the batch or what came before.
-    reals_only: whether it makes its own fakes, so that a training epoch is planned of real videos alone.
+    reals_only: whether it makes its own fakes. A training epoch is then planned of real videos alone, each
+    window twice, side by side: with an even seed to stay real, with the next one to become a fake.
     """
 
     reals_only: bool = False

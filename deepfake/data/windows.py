@@ -165,6 +165,12 @@ def train_windows(
     ]
 
 
+def pairs(windows: Sequence[Window]) -> list[Window]:
+    """Each of the first half of the windows twice, side by side, with the seeds 2n and 2n + 1."""
+    first = windows[: -(-len(windows) // 2)]
+    return [window._replace(seed=2 * window.seed + second) for window in first for second in (0, 1)]
+
+
 def balanced_picks(strata: Sequence[Stratum], num: int, rng: np.random.Generator) -> np.ndarray:
     """num items, (num,) int64: the first entries of the strata equally often, then the second within each …
 

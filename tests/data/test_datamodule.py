@@ -73,6 +73,9 @@ def test_a_transform_that_makes_fakes_is_given_real_videos_alone(tmp_path: Path)
     windows = prepared(tmp_path, [0, 1, None, 1], [0, 1, 0, 0], MakesFakes()).train_plan(epoch=0)
     assert {(window.video, window.track) for window in windows} == {(0, 0), (3, 1)}
     assert len(windows) == 8
+    for real, fake in zip(windows[::2], windows[1::2], strict=True):
+        assert fake == real._replace(seed=real.seed + 1)
+        assert real.seed % 2 == 0
     assert prepared(tmp_path, [0], [0], MakesFakes()).train_plan(epoch=0)
     with pytest.raises(UserError, match="holds 0 real and 1 fake videos with faces; it needs real ones"):
         prepared(tmp_path, [None, 0], [0, 1], MakesFakes()).train_plan(epoch=0)

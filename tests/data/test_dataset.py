@@ -59,6 +59,14 @@ def test_batches_of_several_processes_together_are_those_of_one(num_processes: i
         assert together == set(plan(4)[step * num_processes : (step + 1) * num_processes])
 
 
+def test_neighbours_that_stand_together_go_to_one_process() -> None:
+    shares = [
+        [window.start for window in WindowSampler(plan, rank=rank, num_processes=2, together=2)]
+        for rank in (0, 1)
+    ]
+    assert shares == [[0, 1, 4, 5], [2, 3, 6, 7]]
+
+
 def test_a_sampler_goes_to_the_epoch_it_is_told() -> None:
     sampler = WindowSampler(plan)
     assert [next(iter(sampler)).video, (sampler.set_epoch(3), next(iter(sampler)).video)[1]] == [0, 3]

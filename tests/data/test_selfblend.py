@@ -20,8 +20,8 @@ class Inverted(WindowTransform):
         return sample._replace(frames=255 - sample.frames)
 
 
-def self_blending(prob: float, **arguments: Any) -> SelfBlend:
-    return SelfBlend(restyle=Inverted(), then=Albumentations(), prob=prob, **arguments)
+def self_blending(prob: float, *, reals_only: bool = False, **arguments: Any) -> SelfBlend:
+    return SelfBlend(restyle=Inverted(), then=Albumentations(), prob=prob, reals_only=reals_only, **arguments)
 
 
 def test_the_canvas_is_laid_onto_faces_exactly_where_their_landmarks_are(moving: Sample) -> None:
@@ -112,13 +112,25 @@ def test_windows_that_stay_real_and_fakes_are_whole_copies_restyled_or_not(still
         assert {out.label for out in outs} == {label}
 
 
-def test_the_config_turns_half_of_the_real_windows_and_says_what_was_done(
-    composed: Callable[..., Any], moving: Sample
-) -> None:
+def test_a_pair_differs_by_the_blend_alone(still: Sample) -> None:
+    blending = self_blending(0, reals_only=True)
+    restyled = 0
+    for pair in range(20):
+        real, fake = blending(still, 2 * pair), blending(still, 2 * pair + 1)
+        assert (real.label, fake.label) == (REAL, FAKE)
+        differs = (real.frames != fake.frames).any(axis=(0, 3))
+        assert 0.01 < differs.mean() < 0.9
+        assert not differs[[0, -1]].any()
+        assert not differs[:, [0, -1]].any()
+        restyled += np.array_equal(real.frames, 255 - still.frames)
+    assert 3 < restyled < 17  # nor does the restyling tell a real window
+
+
+def test_the_config_makes_pairs_and_says_what_was_done(composed: Callable[..., Any], moving: Sample) -> None:
     transform = build(composed("train", "augment=selfblend").augment)
     assert transform.reals_only
     outs = [transform(moving, seed) for seed in range(60)]
-    assert 18 <= sum(out.label for out in outs) <= 42
+    assert [out.label for out in outs] == [REAL, FAKE] * 30
     assert {out.note.split(" × ")[0] for out in outs if out.label} == set(REGIONS)
     assert {out.note for out in outs if not out.label} == {""}
 
