@@ -171,8 +171,14 @@ class FaceDataModule(pl.LightningDataModule):
         return StatefulDataLoader(dataset, self.batch_size, sampler=self.train_sampler(), **self.loading())
 
     def train_sampler(self) -> WindowSampler:
-        """This process's share of the training windows."""
+        """This process's share of the training windows; raises UserError if batches would part pairs."""
         trainer = self.trainer
+        together = 2 if self.transform and self.transform.reals_only else 1
+        if self.batch_size % together:
+            raise UserError(
+                f"data.batch_size={self.batch_size}: must be even, since training is on pairs of a real "
+                "window and the fake made of it"
+            )
         # Lightning asks a resumed training's loader for batches before it tells the epoch
         progress: Any = trainer.fit_loop.epoch_progress.current if trainer else None
         return WindowSampler(
@@ -180,7 +186,7 @@ class FaceDataModule(pl.LightningDataModule):
             epoch=progress.processed if progress else 0,
             rank=trainer.global_rank if trainer else 0,
             num_processes=trainer.world_size if trainer else 1,
-            together=2 if self.transform and self.transform.reals_only else 1,
+            together=together,
         )
 
     def val_dataloader(self) -> DataLoader[SharedFrames]:

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch.utils.data import BatchSampler
 
 from deepfake.corpora.protocols import Protocol
 from deepfake.data.datamodule import FaceDataModule
@@ -79,3 +80,18 @@ def test_a_transform_that_makes_fakes_is_given_real_videos_alone(tmp_path: Path)
     assert prepared(tmp_path, [0], [0], MakesFakes()).train_plan(epoch=0)
     with pytest.raises(UserError, match="holds 0 real and 1 fake videos with faces; it needs real ones"):
         prepared(tmp_path, [None, 0], [0, 1], MakesFakes()).train_plan(epoch=0)
+
+
+def test_both_windows_of_a_pair_are_in_one_batch(tmp_path: Path) -> None:
+    module = prepared(tmp_path, [0, 1, None, 1], [0, 1, 0, 0], MakesFakes())
+    module.batch_size = 6
+    batches = list(BatchSampler(module.train_sampler(), module.batch_size, drop_last=False))
+    assert [len(batch) for batch in batches] == [6, 2]
+    for batch in batches:
+        reals = {window for window in batch if window.seed % 2 == 0}
+        assert {real._replace(seed=real.seed + 1) for real in reals} == set(batch) - reals
+    module.batch_size = 3
+    with pytest.raises(UserError, match=r"data\.batch_size=3: must be even"):
+        module.train_sampler()
+    module.transform = None
+    assert len(module.train_sampler()) == 12

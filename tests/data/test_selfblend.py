@@ -126,6 +126,17 @@ def test_a_pair_differs_by_the_blend_alone(still: Sample) -> None:
     assert 3 < restyled < 17  # nor does the restyling tell a real window
 
 
+@pytest.mark.parametrize("choice", ["augment=selfblend", "experiment=demo_selfblend"])
+def test_a_pair_whose_blend_cannot_be_seen_is_one_window_twice(
+    composed: Callable[..., Any], moving: Sample, choice: str
+) -> None:
+    transform = build(composed("train", choice, "augment.ratios=[0.0]").augment)
+    for seed in range(0, 20, 2):
+        real, fake = transform(moving, seed), transform(moving, seed + 1)
+        assert (real.label, fake.label) == (REAL, FAKE)
+        np.testing.assert_array_equal(fake.frames, real.frames)
+
+
 def test_the_config_makes_pairs_and_says_what_was_done(composed: Callable[..., Any], moving: Sample) -> None:
     transform = build(composed("train", "augment=selfblend").augment)
     assert transform.reals_only
