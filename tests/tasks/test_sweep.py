@@ -152,6 +152,7 @@ def test_a_search_without_a_finished_trial_ends_with_its_mistake(tmp_path: Path)
     assert column(tmp_path, "status") == ["mistake"]
 
 
+@pytest.mark.slow
 def test_a_search_is_kept_in_its_folder_and_goes_on_with_more_trials(
     tiny_demo: tuple[str, ...], trained: Path, tmp_path: Path
 ) -> None:
