@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import time
 import warnings
@@ -31,6 +32,7 @@ PATHS = (
     "resume",
     "weights",
     "input",
+    "output",
     "runs",
     "data.root",
     "data.store",
@@ -51,9 +53,9 @@ PLUGINS = "plugins of Hydra: uv sync --extra launch (joblib, submitit) or --extr
 log = logging.getLogger(__name__)
 
 
-def run_folder(task: str, now: str, resume: str | None) -> str:
-    """Where a run writes: the resumed run's own folder, else a new one under outputs/<task>."""
-    return str(Path(resume).parent.parent) if resume else f"outputs/{task}/{now}"
+def run_folder(task: str, now: str, resume: str | bool | None) -> str:
+    """Where a run writes: the resumed training's own folder, else a new one under outputs/<task>."""
+    return str(Path(resume).parent.parent) if isinstance(resume, str) else f"outputs/{task}/{now}"
 
 
 def run(task: str) -> NoReturn:
@@ -61,7 +63,8 @@ def run(task: str) -> NoReturn:
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     OmegaConf.register_new_resolver("study_direction", study_direction, replace=True)
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask PyPI for a newer one of itself
-    sys.argv[1:] = [quoted(argument) for argument in sys.argv[1:]]
+    several = bool({"-m", "--multirun"} & set(sys.argv))
+    sys.argv[1:] = [quoted(argument, several=several) for argument in sys.argv[1:]]
     exits: list[int] = []
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name=task)
@@ -119,8 +122,9 @@ def work(task: str, cfg: DictConfig) -> Status:
     except (SomeFailed, Stopped) as err:
         log.error("%s", err)
         return ended(FAILED, err)
-    except KeyboardInterrupt:
-        log.error("interrupted: whatever was finished is kept, run the same command again to go on")
+    except KeyboardInterrupt as err:
+        told = str(err) or "whatever was finished is kept, run the same command again to go on"
+        log.error("interrupted: %s", told)
         ended(INTERRUPTED)
         raise SystemExit(EXITS[INTERRUPTED]) from None
     except SystemExit:  # as Lightning ends a training that is interrupted
@@ -145,11 +149,32 @@ def study_direction(monitor: str) -> str:
     return "minimize" if goal(monitor) == "min" else "maximize"
 
 
-def quoted(argument: str) -> str:
-    """A path's override as Hydra's grammar wants it: checkpoint=a/epoch=003.ckpt needs quotes."""
-    key, equals, value = argument.partition("=")
-    plain = value[:1] not in ("[", "'", '"') and "'" not in value and "\\" not in value
-    return f"{key}='{value}'" if equals and key in PATHS and value and "=" in value and plain else argument
+def quoted(argument: str, *, several: bool = False) -> str:
+    """A path's override as Hydra's grammar wants it: checkpoint=a/epoch=003.ckpt needs quotes.
+
+    So do commas, brackets, blanks and letters beyond ASCII. [a.mp4,b.mp4] is a list, each of it quoted,
+    unless a file is called so; what is in quotes already stays. several: whether commas part the values of a
+    sweep, which are quoted one by one.
+    """
+    key, _, value = argument.partition("=")
+    part = key.startswith("data.corpora.") and key.rpartition(".")[2] in ("root", "store")
+    if not (key in PATHS or part) or value in ("", "null", "true", "false") or value[0] in "'\"":
+        return argument
+    if several:
+        return argument if value[0] == "[" else f"{key}={quote_each(value)}"
+    if value[0] == "[" and value[-1] == "]" and not os.path.exists(value):
+        return argument if "'" in value or '"' in value else f"{key}=[{quote_each(value[1:-1])}]"
+    return f"{key}={quote(value)}"
+
+
+def quote_each(texts: str) -> str:
+    """Each of several texts, parted by commas, in quotes."""
+    return ",".join(quote(text.strip()) for text in texts.split(",") if text.strip())
+
+
+def quote(text: str) -> str:
+    """In single quotes; backslashes count as such only before a quote."""
+    return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text) + "'"
 
 
 def quieten() -> None:

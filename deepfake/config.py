@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
+from inspect import isclass, isroutine
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -13,24 +15,28 @@ from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryV
 from deepfake.errors import UserError
 
 ALLOWED = ("deepfake.", "albumentations.", "timm.", "torch.optim.", "pytorch_lightning.")
+NETS = ("deepfake.models.", "deepfake.records.InputSpec")
+"""All that a detector is made of; a net in a checkpoint, which may be from anybody, is of these alone."""
 
 
-def build(config: DictConfig | Mapping[str, Any], **values: Any) -> Any:
+def build(config: DictConfig | Mapping[str, Any], *, only: tuple[str, ...] = ALLOWED, **values: Any) -> Any:
     """The object that a config describes by its _target_; values are added to its arguments.
 
-    Raises UserError if any _target_ in it, at any depth, is not under the packages in ALLOWED: configs come
-    out of checkpoints too.
+    only: how the names of what may be built begin; NETS are classes, others functions too. Raises UserError
+    if any _target_ in it, at any depth, is another, or is a name that was only imported there, such as
+    deepfake.models.mesonet.torch.save.
     """
     plain = to_plain(config)
     for target in _targets(plain):
-        if not target.startswith(ALLOWED):
-            raise UserError(f"_target_ {target!r} refused: only names under {', '.join(ALLOWED)} are built")
+        _check_target(target, only)
     try:
         return instantiate(plain, _convert_="all", **values)
     except InstantiationException as err:
         cause: BaseException | None = err
         while cause is not None and not isinstance(cause, UserError | ModuleNotFoundError):
             cause = cause.__cause__
+        if cause is None and isinstance(err.__cause__, ValueError):  # what a constructor says of a value
+            raise UserError(" ".join(str(err.__cause__).split())) from err
         raise cause or err from err
 
 
@@ -47,7 +53,29 @@ def to_plain(config: Any) -> Any:
         raise UserError(f"no value for {key}: add {key}=… to the command") from err
 
 
+def _check_target(target: str, only: tuple[str, ...]) -> None:
+    """Raise UserError unless a _target_ names a class (or a function) that is defined where it is allowed."""
+    refusal = f"_target_ {target!r} refused"
+    if not target.startswith(only):
+        raise UserError(f"{refusal}: only names under {', '.join(only)} are built")
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(import_module(module), name)
+    except ModuleNotFoundError as err:
+        if not f"{module}.".startswith(f"{err.name}."):  # an extra that is not installed
+            raise
+        raise UserError(f"{refusal}: there is no module {module}") from err
+    except AttributeError as err:
+        raise UserError(f"{refusal}: there is nothing of that name in {module}") from err
+    home = f"{getattr(found, '__module__', None)}.{getattr(found, '__name__', None)}"
+    if not home.startswith(only) or not (isclass(found) or (only is not NETS and isroutine(found))):
+        raise UserError(f"{refusal}: it is no class{'' if only is NETS else ' or function'} of that package")
+
+
 def _targets(node: Any) -> list[str]:
+    """Every _target_ in a config; raises UserError for an interpolation, which could become another one."""
+    if isinstance(node, str) and "${" in node:
+        raise UserError(f"{node!r} refused: values in which ${{…}} is left are not built")
     if isinstance(node, Mapping):
         own = [str(node["_target_"])] if "_target_" in node else []
         return own + [target for value in node.values() for target in _targets(value)]

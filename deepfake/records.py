@@ -13,8 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from deepfake.errors import UserError
+
 REAL, FAKE = 0, 1
 SPLITS = ("train", "val", "test")
+MOST = 4096  # pixels of a crop, frames of a window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +55,10 @@ class Video:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoInfo:
-    """What probing a file says: size in pixels as shown (rotation applied), length in frames, rate in 1/s."""
+    """What probing a file says: size in pixels as shown (rotation applied), length in frames, rate in 1/s.
+
+    duration_s: from the first shown frame's start to the last one's end; None where older versions looked.
+    """
 
     num_frames: int
     fps: float
@@ -61,6 +67,7 @@ class VideoInfo:
     rotation_deg: int
     codec: str
     container: str
+    duration_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +114,7 @@ class InputSpec:
 
     size: side of the square crop in pixels. margin: side of the crop over the longer side of the face box.
     mean, std: per RGB channel, of values in [0, 1]. window: frames a window. stride: sampled frames from
-    one frame of a window to the next (1 = adjacent).
+    one frame of a window to the next (1 = adjacent). size, window and stride are at most 4096.
     """
 
     size: int
@@ -121,9 +128,12 @@ class InputSpec:
         object.__setattr__(self, "mean", tuple(self.mean))
         object.__setattr__(self, "std", tuple(self.std))
         if len(self.mean) != 3 or len(self.std) != 3:
-            raise ValueError(f"mean {self.mean} and std {self.std} need one value for each of R, G, B")
+            raise UserError(f"mean {self.mean} and std {self.std} need one value for each of R, G, B")
         if min(self.size, self.window, self.stride) < 1 or self.margin < 1 or min(self.std) <= 0:
-            raise ValueError(f"size, window, stride, margin must be at least 1 and std above 0: {self}")
+            raise UserError(f"size, window, stride, margin must be at least 1 and std above 0: {self}")
+        whole = all(isinstance(number, int) for number in (self.size, self.window, self.stride))
+        if not whole or max(self.size, self.window, self.stride) > MOST or self.margin > MOST:
+            raise UserError(f"size, window, stride must be whole numbers, and all at most {MOST}: {self}")
 
     @property
     def span(self) -> int:

@@ -1,14 +1,24 @@
-from collections.abc import Callable
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
 
 from deepfake.cli import CONF, run_folder, study_direction
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SHARED = Path(__file__).parents[1].parent / "shared"
+sys.path.insert(0, str(Path(__file__).parent))  # for company_films.py
 
 
 @pytest.fixture(scope="session")
@@ -71,3 +81,131 @@ def trained(
     run_dir = tmp_path_factory.mktemp("trained")
     train.main(composed("train", *tiny_demo, *FAST, "trainer.max_epochs=2"), run_dir)
     return run_dir
+
+
+@pytest.fixture(scope="session")
+def face() -> np.ndarray:
+    """A person of the demo corpus at the left of a picture, (128, 192, 3) uint8."""
+    from deepfake.corpora.demo.fakes import real_frames
+    from deepfake.corpora.demo.footage import random_footage
+    from deepfake.corpora.demo.people import random_person
+
+    rng = np.random.default_rng(0)
+    whole = next(real_frames(random_footage(rng, random_person(rng, tone=0.3))))
+    side = min(whole.shape[:2])
+    left = (whole.shape[1] - side) // 2
+    square = Image.fromarray(np.ascontiguousarray(whole[:side, left : left + side]))
+    return np.concatenate([square.resize((128, 128)), np.zeros((128, 64, 3), np.uint8)], axis=1)
+
+
+@pytest.fixture(scope="session")
+def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Write a checkpoint of an untrained little Meso-4: make_checkpoint(seed=0, threshold=0.4 …)."""
+    import torch
+
+    from deepfake.config import build
+    from deepfake.faces.settings import FaceSettings
+    from deepfake.training.checkpoint import KEY, WEIGHTS, Recipe
+
+    def make(seed: int = 0, **recipe: Any) -> Path:
+        net = {
+            "_target_": "deepfake.models.detector.Detector",
+            "backbone": {"_target_": "deepfake.models.mesonet.Meso4", "image_size": 32},
+            "head": {"_target_": "deepfake.models.heads.LinearHead", "_partial_": True},
+            "input": {
+                "_target_": "deepfake.records.InputSpec",
+                "size": 32,
+                "margin": 1.3,
+                "mean": [0.5, 0.5, 0.5],
+                "std": [0.5, 0.5, 0.5],
+                "window": 1,
+                "stride": 1,
+            },
+        }
+        faces = FaceSettings(num_clips=1, clip_frames=4, detect_every=3, short_side_px=128, smooth_frames=1)
+        told = Recipe(**{"net": net, "faces": faces.to_dict(), **recipe})
+        torch.manual_seed(seed)
+        state = {WEIGHTS + name: value for name, value in build(net).state_dict().items()}
+        path = tmp_path_factory.mktemp("checkpoint") / "tiny.ckpt"
+        torch.save({KEY: told.to_dict(), "state_dict": state}, path)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def quick_checkpoint(make_checkpoint: Callable[..., Path]) -> Path:
+    """A checkpoint that scores a small film in a moment, with a fitted threshold; it tells nothing apart."""
+    from deepfake.corpora.leaks import Footprint
+
+    nobody = Footprint.of([]).to_dict()
+    seen = {"train": nobody, "val": nobody}
+    protocol = {"name": "demo/official", "hash": "0123456789abcdef", "seen": seen}
+    return make_checkpoint(threshold=0.4, threshold_rule="eer", protocol=protocol)
+
+
+@pytest.fixture(scope="session")
+def quick_video(face: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A film of ten frames that all show the face."""
+    from deepfake.video.write import write_video
+
+    path = tmp_path_factory.mktemp("quick") / "face.mp4"
+    write_video(path, [face] * 10, fps=25)
+    return path
+
+
+@pytest.fixture(scope="session")
+def company(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
+    """A film of several people by its name in company_films.py, rendered once."""
+    from company_films import render
+
+    return cache(partial(render, folder=tmp_path_factory.mktemp("company")))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Console errors and exceptions, requests beside that of the page, pixels past its right edge."""
+
+    errors: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+    too_wide_px: int = 0
+    headings: tuple[str, ...] = ()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """An installed Chromium; tests that need it are skipped where there is none."""
+    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def look(browser: Browser) -> Callable[..., Seen]:
+    """Open a page at a width: look(file, width=400); picture: where a screenshot of all of it goes."""
+
+    def run(page_file: Path, *, width: int, picture: Path | None = None) -> Seen:
+        errors: list[str] = []
+        requests: list[str] = []
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("dialog", lambda dialog: (errors.append(f"a dialog: {dialog.message}"), dialog.dismiss()))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(page_file.as_uri(), wait_until="networkidle")
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        broken = page.evaluate("[...document.images].filter(i => !i.naturalWidth).map(i => i.alt)")
+        if page.evaluate("'hacked' in window"):
+            errors.append("a script ran that was only a name")
+        headings = tuple(page.locator("h1, h2").all_inner_texts())
+        if picture is not None:
+            page.screenshot(path=picture, full_page=True)
+        page.close()
+        others = [url for url in requests if url != page_file.as_uri() and not url.startswith("data:")]
+        return Seen(errors + [f"broken picture: {alt}" for alt in broken], others, wide, headings)
+
+    return run

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from deepfake.cli import quoted
 
@@ -18,7 +19,7 @@ def call(task: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "task", ["extract", "train", "evaluate", "predict", "benchmark", "augment", "compare"]
+    "task", ["extract", "train", "evaluate", "predict", "benchmark", "augment", "compare", "app"]
 )
 @pytest.mark.parametrize("question", [["--help"], ["--cfg", "job"]])
 def test_help_and_config_are_answered_without_torch(task: str, question: list[str]) -> None:
@@ -37,15 +38,41 @@ def test_help_and_config_are_answered_without_torch(task: str, question: list[st
 
 def test_a_checkpoint_of_one_epoch_can_be_named_without_quotes() -> None:
     assert quoted("checkpoint=a/epoch=003.ckpt") == "checkpoint='a/epoch=003.ckpt'"
-    for unchanged in (
-        "checkpoint=a/best.ckpt",
-        "input=[a=1.mp4,b.mp4]",
-        "model=meso",
-        "seed=1",
-        "-m",
-        "--help",
-    ):
+    for unchanged in ("model=meso", "seed=1", "-m", "--help", "resume=true", "resume=null", "input='a b'"):
         assert quoted(unchanged) == unchanged
+
+
+@pytest.mark.parametrize(
+    ("value", "meant"),
+    [
+        ("clips/[1] a, b (c) {d} «ü» ~x=y.mp4", "clips/[1] a, b (c) {d} «ü» ~x=y.mp4"),
+        ("it's.mp4", "it's.mp4"),
+        ("a\\'b\\", "a\\'b\\"),
+        ("~/clips/**/*.mp4", "~/clips/**/*.mp4"),
+        ("@list.txt", "@list.txt"),
+        ("[x].mp4", "[x].mp4"),
+        ("[a=1.mp4, «ü»/b c.mp4,~/d.mp4]", ["a=1.mp4", "«ü»/b c.mp4", "~/d.mp4"]),
+        ("['a, b.mp4',c.mp4]", ["a, b.mp4", "c.mp4"]),
+        ("[]", []),
+        ("'quoted, already.mp4'", "quoted, already.mp4"),
+    ],
+)
+def test_a_path_means_itself_whatever_is_in_its_name(value: str, meant: object) -> None:
+    parsed = OverridesParser.create().parse_override(quoted(f"input={value}"))
+    assert parsed.value() == meant
+
+
+def test_a_folder_with_the_name_of_a_list_is_no_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert quoted("input=[1,2]") == "input=['1','2']"
+    (tmp_path / "[1,2]").mkdir()
+    assert quoted("input=[1,2]") == "input='[1,2]'"
+
+
+def test_several_checkpoints_of_a_sweep_are_quoted_one_by_one() -> None:
+    given = "checkpoint=a/epoch=003.ckpt,b/best.ckpt"
+    assert quoted(given, several=True) == "checkpoint='a/epoch=003.ckpt','b/best.ckpt'"
+    assert quoted(given) == "checkpoint='a/epoch=003.ckpt,b/best.ckpt'"
 
 
 def test_a_resumed_run_goes_on_in_its_own_folder(tmp_path: Path) -> None:

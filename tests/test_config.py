@@ -7,7 +7,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from deepfake.cli import CONF
-from deepfake.config import build, to_plain
+from deepfake.config import NETS, build, to_plain
 from deepfake.errors import UserError
 from deepfake.faces.settings import FaceSettings
 
@@ -105,13 +105,54 @@ def test_the_knobs_that_users_expect_reach_the_objects(composed: Composed) -> No
 
 @pytest.mark.parametrize(
     "config",
-    [{"_target_": "os.system"}, {"_target_": "deepfake.x", "inner": [{"_target_": "builtins.eval"}]}],
+    [
+        {"_target_": "os.system"},
+        {"_target_": "deepfake.x"},
+        {"_target_": "deepfake.records.Video", "inner": [{"_target_": "builtins.eval"}]},
+        {"_target_": "deepfake.models.mesonet.torch.hub.load"},
+        {"_target_": "deepfake.cli.os.system"},
+        {"_target_": "pytorch_lightning.trainer.trainer.os.getcwd"},
+        {"_target_": "deepfake.cli.CONF"},
+        {"_target_": "deepfake.records.InputSpec", "size": "${oc.env:HOME}"},
+    ],
 )
 def test_only_objects_of_known_packages_are_built(config: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="refused"):
         build(config)
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        "timm.create_model",
+        "torch.optim.AdamW",
+        "pytorch_lightning.Trainer",
+        "deepfake.cli.run",
+        "deepfake.tasks.train.main",
+        "deepfake.models.published.read_weights",
+        "deepfake.records.Video",
+    ],
+)
+def test_a_net_is_built_of_detectors_parts_alone(target: str) -> None:
+    with pytest.raises(UserError, match="refused"):
+        build({"_target_": target, "_partial_": True}, only=NETS)
+    if "models" not in target and "tasks" not in target and "cli" not in target:
+        assert callable(build({"_target_": target, "_partial_": True}))
+
+
+def test_a_value_that_a_constructor_does_not_take_is_one_line(composed: Composed) -> None:
+    with pytest.raises(UserError, match="image_size 250 is not a multiple"):
+        build(composed("train", "model.image_size=250").model.net)
+    with pytest.raises(UserError, match="at most 4096"):
+        build(composed("train", "model.window=5000").model.net)
+
+
 def test_a_missing_value_is_named(composed: Composed) -> None:
     with pytest.raises(UserError, match=r"data\.root"):
         to_plain(composed("train", "data=folder"))
+
+
+def test_the_two_demo_corpora_can_share_a_detector(composed: Callable[..., DictConfig]) -> None:
+    one, other = (composed("train", f"data={name}") for name in ("demo", "demo_other"))
+    assert one.faces == other.faces
+    assert (one.data.root, one.data.store) != (other.data.root, other.data.store)

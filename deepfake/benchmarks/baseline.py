@@ -17,15 +17,18 @@ from PIL import Image
 BATCH_FRAMES = 2
 
 
-def usual_detector(device: str) -> MTCNN:
-    """MTCNN at its defaults: faces from 20 px on in the frame as it is, the largest one is kept."""
+def usual_detector(device: str, *, image_size: int = 224) -> MTCNN:
+    """MTCNN at its defaults: faces from 20 px on in the frame as it is, the largest one is kept.
+
+    image_size: side of its crops in pixels.
+    """
     return MTCNN(
-        image_size=224, margin=10, keep_all=False, post_process=False, device=torch.device(device)
+        image_size=image_size, margin=10, keep_all=False, post_process=False, device=torch.device(device)
     ).eval()
 
 
 def usual_crops(path: Path, detector: MTCNN, *, num_frames: int) -> list[torch.Tensor]:
-    """The main face, (3, 224, 224) float32, of every evenly spaced frame that shows one."""
+    """The main face of every evenly spaced frame that shows one, (3, S, S) float32 in [0, 255]."""
     capture = cv2.VideoCapture(str(path))
     total = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     wanted = set(np.linspace(0, total - 1, num_frames).astype(int).tolist())

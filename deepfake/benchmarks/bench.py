@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import platform
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,8 +12,8 @@ from typing import Any
 
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.video_faces import LIBRARIES
-from deepfake.parallel import num_cores
 from deepfake.records import REAL, Video
+from deepfake.reports.environment import environment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,25 +45,12 @@ def as_videos(paths: Sequence[Path], *, prefix: str) -> list[Video]:
 
 def machine() -> dict[str, Any]:
     """Where, when and with what a benchmark ran."""
-    root = Path(__file__).parents[2]
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(sys.argv),
-        "commit": _git(root, "describe", "--always", "--exclude=*", "--dirty", "--abbrev=12") or "unknown",
         "cpu": _cpu_model(),
-        "cores": num_cores(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
+        **environment(),
         **{name: version(name) for name in LIBRARIES},
     }
-
-
-def _git(root: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(root), *arguments]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    except FileNotFoundError:
-        return ""
 
 
 def _cpu_model() -> str:

@@ -34,6 +34,11 @@ def peak_memories_mb(jobs: Sequence[Extraction]) -> list[float]:
 def run_and_tell(job: Extraction) -> float:
     """Do a job in a process that does nothing else."""
     run_job(job)
+    return peak_memory_mb()
+
+
+def peak_memory_mb() -> float:
+    """The most memory that this process has held, in 10^6 bytes."""
     # not ru_maxrss, which a process inherits from the one that started it
     line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024 / 1e6

@@ -51,10 +51,12 @@ def ffpp_corpus(
     found or a value is unknown.
     """
     root = Path(root)
-    if compression not in COMPRESSIONS:
+    if not isinstance(compression, str) or compression not in COMPRESSIONS:
         raise UserError(f"data.compression={compression}: must be one of {', '.join(COMPRESSIONS)}")
-    methods = [methods] if isinstance(methods, str) else list(methods)
-    if unknown := sorted(set(methods) - set(METHODS)):
+    methods = [methods] if isinstance(methods, str) else methods
+    if not isinstance(methods, list | tuple):
+        raise UserError(f"data.methods={methods}: must be a list of {', '.join(METHODS)}")
+    if unknown := [str(name) for name in methods if name not in METHODS]:
         raise UserError(f"data.methods: unknown {', '.join(unknown)}; known are {', '.join(METHODS)}")
     sources = [*_real_sources(methods), *methods]
     listings = {source: _listing(root, compression, source) for source in sources}

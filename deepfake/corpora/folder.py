@@ -9,6 +9,7 @@ from deepfake.corpora.corpus import Corpus
 from deepfake.corpora.names import identities_of
 from deepfake.errors import UserError
 from deepfake.records import FAKE, REAL, SPLITS, Video
+from deepfake.text import storable
 from deepfake.video.probe import VIDEO_SUFFIXES
 
 CLASSES = {"real": REAL, "fake": FAKE}
@@ -24,6 +25,14 @@ def folder_corpus(root: str | Path) -> Corpus:
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"data.root={root}: no such folder; {LAYOUT}")
+    try:
+        return _corpus(root)
+    except OSError as err:
+        raise UserError(f"data.root={root}: {err.filename} cannot be listed ({err.strerror})") from err
+
+
+def _corpus(root: Path) -> Corpus:
+    """The videos below a root that is there."""
     below = {path.name.lower(): path for path in sorted(root.iterdir()) if path.is_dir()}
     if not set(below) >= set(SPLITS):
         return Corpus(name="folder", videos=tuple(_listed(root, root)))
@@ -52,14 +61,14 @@ def _listed(folder: Path, root: Path) -> list[Video]:
             f"{folder}: {counts['real']} real and {counts['fake']} fake videos found; {LAYOUT}; "
             f"it holds: {there}"
         )
-    keys = {path: path.relative_to(root).with_suffix("").as_posix() for path in files}
+    keys = {path: storable(path.relative_to(root).with_suffix("").as_posix()) for path in files}
     twice = {key for key, count in Counter(keys.values()).items() if count > 1}
     videos = []
     for path, name in files.items():
-        inner = path.relative_to(below[name]).parts
+        inner = [storable(part) for part in path.relative_to(below[name]).parts]
         videos.append(
             Video(
-                key=path.relative_to(root).as_posix() if keys[path] in twice else keys[path],
+                key=storable(path.relative_to(root).as_posix()) if keys[path] in twice else keys[path],
                 path=path,
                 corpus="folder",
                 label=CLASSES[name],

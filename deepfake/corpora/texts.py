@@ -25,13 +25,34 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: not readable as JSON ({err}); download it again or take it away") from err
 
 
-def read_csv(path: Path) -> csv.DictReader[str]:
-    """The rows of a CSV file with a header."""
-    return csv.DictReader(io.StringIO(_text(path), newline=""))
+class Rows(csv.DictReader):  # generic from Python 3.12 on
+    """Rows by column; a line that is no CSV is one clear error."""
+
+    path: Path
+
+    def __next__(self) -> dict[str | Any, str | Any]:
+        """The next row."""
+        try:
+            return super().__next__()
+        except csv.Error as err:
+            raise UserError(f"{self.path}, line {self.line_num + 1}: not readable as CSV ({err})") from err
+
+
+def read_csv(path: Path) -> Rows:
+    """The rows of a CSV file with a header; raises UserError naming the line, now or while they are read."""
+    rows = Rows(io.StringIO(_text(path), newline=""))
+    rows.path = path
+    try:
+        _ = rows.fieldnames
+    except csv.Error as err:
+        raise UserError(f"{path}, line 1: not readable as CSV ({err})") from err
+    return rows
 
 
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
+    except OSError as err:
+        raise UserError(f"{path}: cannot be read ({err.strerror})") from err
     except UnicodeDecodeError as err:
         raise UserError(f"{path}: not a text file in UTF-8 ({err.reason})") from err

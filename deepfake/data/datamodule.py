@@ -21,6 +21,7 @@ from deepfake.data.dataset import (
     WindowDataset,
     WindowSampler,
 )
+from deepfake.data.distort import ClipDistortion
 from deepfake.data.transforms import WindowTransform
 from deepfake.data.windows import (
     TrackFrames,
@@ -90,6 +91,7 @@ class FaceDataModule(pl.LightningDataModule):
         self.min_track_share = min_track_share
         self.seed = seed
         self.test_split = "test"
+        self.distortion: ClipDistortion | None = None  # of what is validated and tested
         self.prepared: tuple[list[dict[str, Any]], dict[str, Any]] | None = None
         self.manifest: list[dict[str, Any]] = []
         self.stamp: dict[str, Any] = {}
@@ -200,7 +202,7 @@ class FaceDataModule(pl.LightningDataModule):
     def _scoring_loader(self, split: str) -> DataLoader[SharedFrames]:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         batches = batches_of_frames(self.eval_plan(split), max_frames=self.batch_size * self.spec.window)
-        dataset = SharedFramesDataset(self.stored_crops())
+        dataset = SharedFramesDataset(self.stored_crops(), self.distortion)
         own = padded_share(batches, rank=rank, num_processes=world)
         return DataLoader(dataset, batch_size=None, sampler=own, **self.loading())
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from deepfake.data.distort import ClipDistortion
 from deepfake.data.transforms import Sample, WindowTransform, fit, fit_points
 from deepfake.faces.crop import decode_jpeg
 from deepfake.faces.store import FaceStore, read_faces
@@ -35,7 +36,7 @@ class Batch(NamedTuple):
 class SharedFrames(NamedTuple):
     """Windows that share frames: frames (N, 3, H, W) uint8, each once; place (W, T) int64 among them.
 
-    The keys are those of a Batch, (W,).
+    The keys are those of a Batch, (W,). frame: (W, T) int64, indices in the video.
     """
 
     frames: Tensor
@@ -44,6 +45,7 @@ class SharedFrames(NamedTuple):
     video: Tensor
     track: Tensor
     start: Tensor
+    frame: Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,10 +93,14 @@ class WindowDataset(Dataset[Batch]):
 
 
 class SharedFramesDataset(Dataset[SharedFrames]):
-    """Windows to be scored, several at a time: it is indexed by a list of them, and reads each frame once."""
+    """Windows to be scored, several at a time: it is indexed by a list of them, and reads each frame once.
 
-    def __init__(self, stored: StoredCrops) -> None:
+    distortion: of whole clips, before the model's crop is taken of them.
+    """
+
+    def __init__(self, stored: StoredCrops, distortion: ClipDistortion | None = None) -> None:
         self.stored = stored
+        self.distortion = distortion
 
     def __getitem__(self, windows: Sequence[Window]) -> SharedFrames:
         places: dict[int, dict[int, int]] = defaultdict(dict)  # by video and row: which of the frames it is
@@ -106,7 +112,7 @@ class SharedFramesDataset(Dataset[SharedFrames]):
         size = self.stored.spec.size
         frames = np.empty((next(count), size, size, 3), np.uint8)
         for video, own in places.items():
-            frames[list(own.values())] = window_crops(self.stored.faces(video), own, self.stored.spec)
+            frames[list(own.values())] = self.crops(video, list(own))
         video, track, start = torch.tensor([window[:3] for window in windows]).T
         return SharedFrames(
             to_tensor(frames),
@@ -115,7 +121,32 @@ class SharedFramesDataset(Dataset[SharedFrames]):
             video,
             track,
             start,
+            torch.from_numpy(
+                np.stack([self.stored.faces(w.video).column("frame")[list(w.rows)] for w in windows])
+            ),
         )
+
+    def crops(self, video: int, rows: Sequence[int]) -> np.ndarray:
+        """Crops of some rows of a video as the model sees them, (R, size, size, 3) uint8."""
+        faces, spec = self.stored.faces(video), self.stored.spec
+        if self.distortion is None:
+            return window_crops(faces, rows, spec)
+        distorted = distorted_crops(faces, rows, self.distortion, key=self.stored.keys[video])
+        return np.stack([fit(crop, spec, stored_margin=faces.settings.margin) for crop in distorted])
+
+
+def distorted_crops(
+    faces: VideoFaces, rows: Sequence[int], distortion: ClipDistortion, *, key: str
+) -> list[np.ndarray]:
+    """Stored crops (S, S, 3) of some rows of the video named key, each out of its whole distorted clip."""
+    tracks, clips = faces.column("track"), faces.column("clip")
+    found: dict[int, np.ndarray] = {}
+    for track, clip in sorted({(int(tracks[row]), int(clips[row])) for row in rows}):
+        whole = np.flatnonzero((tracks == track) & (clips == clip)).tolist()
+        crops = [decode_jpeg(jpeg) for jpeg in faces.jpegs(whole)]
+        distorted = distortion(crops, video=key, track=track, clip=clip)
+        found |= dict(zip(whole, distorted, strict=True))
+    return [found[row] for row in rows]
 
 
 def window_crops(faces: VideoFaces, rows: Iterable[int], spec: InputSpec) -> np.ndarray:

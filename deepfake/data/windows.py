@@ -81,10 +81,16 @@ def spread(num: int, count: int) -> np.ndarray:
     return np.linspace(0, num - 1, count).round().astype(np.int64) if count > 1 else np.array([num // 2])
 
 
-def scored_tracks(tracks: Sequence[TrackFrames], *, min_share: float) -> list[TrackFrames]:
-    """The tracks of one video that are long enough to judge: min_share of its longest one or more."""
+def scored_tracks(
+    tracks: Sequence[TrackFrames], *, min_share: float, enough_frames: int | None = None
+) -> list[TrackFrames]:
+    """The tracks of one video that are long enough to judge: min_share of its longest one or more.
+
+    enough_frames: of so many, a track is long enough in any case.
+    """
     longest = max((len(track) for track in tracks), default=0)
-    return [track for track in tracks if len(track) >= min_share * longest]
+    least = min_share * longest if enough_frames is None else min(min_share * longest, enough_frames)
+    return [track for track in tracks if len(track) >= least]
 
 
 def eval_windows(

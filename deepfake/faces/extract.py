@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from deepfake.faces.crop import cut, encode_jpeg, smooth, square_around
+from deepfake.faces.follow import Follower, Shot, box_array, follower_for
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.sparse import Detector, detect_clip
+from deepfake.faces.spill import Crops, Row, gathered
 from deepfake.faces.stopwatch import Stopwatch
-from deepfake.faces.track import Tracklet, join_clips, link_clip
+from deepfake.faces.track import Tracklet
 from deepfake.faces.video_faces import SCHEMA, VideoFaces
 from deepfake.records import Detections, Frames, VideoInfo
 from deepfake.video.decode import read_clips
@@ -22,47 +22,74 @@ from deepfake.video.images import IMAGE_SUFFIXES, read_image
 from deepfake.video.probe import scan
 from deepfake.video.sampling import clip_indices, timed_clip_indices
 
-Row = dict[str, Any]
-
 
 def extract_faces(
-    path: Path, settings: FaceSettings, detector: Detector, stopwatch: Stopwatch | None = None
+    path: Path,
+    settings: FaceSettings,
+    detector: Detector,
+    stopwatch: Stopwatch | None = None,
+    *,
+    spill: Path | None = None,
 ) -> VideoFaces:
     """Every tracked face of the sampled frames of a video, or of the one frame of a still image.
 
-    stopwatch: told the seconds of each stage. Raises DecodeError if the file cannot be read. A file without
-    any face gives an empty table.
+    stopwatch: told the seconds of each stage. spill: file that is made for the faces if their crops are more
+    than SPILL_BYTES; without it all are held in memory. Raises DecodeError if the file cannot be read. A file
+    without any face gives an empty table.
     """
     stopwatch = stopwatch or Stopwatch()
     with stopwatch.stage("scan"):
         info, clips = sample(path, settings)
-    sampled: list[list[int]] = []  # frames of each clip
-    last_boxes: list[np.ndarray] = []  # of each track so far
+    follower = follower_for(settings)
+    sampled: list[int] = []
     rows: list[Row] = []
-    for frames in stopwatch.each("decode", clips):
-        clip = len(sampled)  # enumerate would keep the clip while the next one is made
-        sampled.append(frames.index.tolist())
-        with stopwatch.stage("detect"):
-            detections, detected = detect_clip(
-                frames.rgb, detector, every=settings.detect_every, min_agreement=settings.min_agreement
-            )
-        tracklets = link_clip(detections, min_iou=settings.min_iou, max_gap_frames=settings.max_gap_frames)
-        first = box_array(detections[min(t)].boxes[t[min(t)]] for t in tracklets)
-        joined = join_clips(box_array(last_boxes), first, max_jump=settings.max_jump)
-        for tracklet, known in zip(tracklets, joined, strict=True):
-            track = len(last_boxes) if known is None else known
-            if known is None:
-                last_boxes.append(np.empty(0))
-            last_boxes[track] = detections[max(tracklet)].boxes[tracklet[max(tracklet)]]
+    with Crops(spill.parent if spill else None) as crops:
+        clips = stopwatch.each("decode", clips)
+        unbroken = settings.num_clips is None
+        for clip, first_step, shot in numbered(clips, follower, stopwatch, unbroken=unbroken):
+            sampled += shot.frames.index.tolist()
+            with stopwatch.stage("detect"):
+                detections, detected = detect_clip(
+                    shot.frames.rgb,
+                    detector,
+                    every=settings.detect_every,
+                    min_agreement=settings.min_agreement,
+                    doubt=follower.doubt(shot),
+                )
+            with stopwatch.stage("follow"):
+                followed = follower.follow(shot, detections)
             with stopwatch.stage("crop"):
-                cropped = tracklet_rows(frames, detections, tracklet, settings)
-            rows += [
-                {"track": track, "clip": clip, "detected": bool(detected[row["step"]])} | row
-                for row in cropped
-            ]
+                for row, jpeg in shot_rows(shot.frames, detections, followed, settings):
+                    step = row["step"]
+                    place = {"clip": clip, "step": first_step + step, "detected": bool(detected[step])}
+                    rows.append(row | place | {"jpeg": crops.put(jpeg)})
+            del shot  # before the next one is decoded
+        size = path.stat().st_size
+        faces = VideoFaces(to_table([]), info, settings, tuple(sampled), source_bytes=size)
+        return gathered(rank_tracks(rows), crops, faces, spill)
+
+
+def numbered(
+    clips: Iterable[Frames], follower: Follower, stopwatch: Stopwatch, *, unbroken: bool
+) -> Iterator[tuple[int, int, Shot]]:
+    """Clip number, step of its first frame, and each shot of the clips; every shot is a clip of its own.
+
+    unbroken: a clip's first frame follows the last one's last, and a shot goes on with it unless there is a
+    cut. Whoever takes a shot lets go of it before the next one is made.
+    """
+    clip, step = -1, 0
+    for frames in clips:
+        with stopwatch.stage("follow"):
+            shots = follower.shots(frames)
         del frames
-    size = path.stat().st_size
-    return VideoFaces(to_table(rank_tracks(rows)), info, settings, tuple(chain(*sampled)), source_bytes=size)
+        while shots:
+            shot = shots.pop(0)
+            num_frames = len(shot.frames)
+            if clip < 0 or shot.is_new or not unbroken:
+                clip, step = clip + 1, 0
+            yield clip, step, shot
+            del shot
+            step += num_frames
 
 
 def sample(path: Path, settings: FaceSettings) -> tuple[VideoInfo, Iterator[Frames]]:
@@ -78,6 +105,7 @@ def sample(path: Path, settings: FaceSettings) -> tuple[VideoInfo, Iterator[Fram
             rotation_deg=0,
             codec="image",
             container="image",
+            duration_s=0.0,
         )
         return info, iter([image])
     scanned = scan(path)
@@ -94,19 +122,29 @@ def sample(path: Path, settings: FaceSettings) -> tuple[VideoInfo, Iterator[Fram
     return info, read_clips(path, clips, scanned=scanned)
 
 
-def tracklet_rows(
-    frames: Frames, detections: list[Detections], tracklet: Tracklet, settings: FaceSettings
-) -> list[Row]:
-    """One row a frame in which the face was found, with its crop."""
-    steps = np.array(sorted(tracklet))
-    boxes = box_array(detections[step].boxes[tracklet[step]] for step in steps)
-    rows = []
-    for step, box in zip(steps.tolist(), smooth(boxes, steps, settings.smooth_frames), strict=True):
-        square = square_around(box, settings.margin)
-        crop = cut(frames.rgb[step], square, settings.max_crop_px)
-        found, which = detections[step], tracklet[step]
-        rows.append(
-            {
+def shot_rows(
+    frames: Frames,
+    detections: Sequence[Detections],
+    followed: Sequence[tuple[int, Tracklet]],
+    settings: FaceSettings,
+) -> Iterator[tuple[Row, bytes]]:
+    """A row and a crop for every face, frame by frame; followed: number and tracklet of each track."""
+    boxes: dict[tuple[int, int], np.ndarray] = {}  # by track and step
+    for track, tracklet in followed:
+        steps = np.array(sorted(tracklet))
+        own = box_array([detections[step].boxes[tracklet[step]] for step in steps])
+        smoothed = smooth(own, steps, settings.smooth_frames)
+        boxes |= {(track, step): box for step, box in zip(steps.tolist(), smoothed, strict=True)}
+    for step in range(len(frames)):
+        here = [(track, tracklet[step]) for track, tracklet in followed if step in tracklet]
+        if not here:
+            continue
+        rgb = frames.rgb[step]  # which may be made anew each time
+        for track, which in here:
+            box, found = boxes[track, step], detections[step]
+            square = square_around(box, settings.margin)
+            row = {
+                "track": track,
                 "step": step,
                 "frame": int(frames.index[step]),
                 "time_s": float(frames.time_s[step]),
@@ -114,10 +152,8 @@ def tracklet_rows(
                 "landmarks": found.landmarks[which].ravel().tolist(),
                 "score": float(found.scores[which]),
                 "square": list(square),
-                "jpeg": encode_jpeg(crop, settings.jpeg_quality),
             }
-        )
-    return rows
+            yield row, encode_jpeg(cut(rgb, square, settings.max_crop_px), settings.jpeg_quality)
 
 
 def rank_tracks(rows: list[Row]) -> list[Row]:
@@ -134,8 +170,3 @@ def rank_tracks(rows: list[Row]) -> list[Row]:
 def to_table(rows: list[Row]) -> pa.Table:
     """Rows as one chunk of SCHEMA."""
     return pa.Table.from_pylist(rows, schema=SCHEMA)
-
-
-def box_array(boxes: Any) -> np.ndarray:
-    """Boxes as (N, 4) float32, also when there are none."""
-    return np.array(list(boxes), np.float32).reshape(-1, 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -43,7 +44,9 @@ class Extraction:
             if self.store.has(key, path, overwrite=self.overwrite):
                 return Done()
             stopwatch, trouble = Stopwatch(), ""
-            faces = faces_of(path, self.store.settings, device=self.device, stopwatch=stopwatch)
+            faces = faces_of(
+                path, self.store.settings, device=self.device, stopwatch=stopwatch, spill=file.parent
+            )
             if self.video.mask is not None:
                 with stopwatch.stage("mask"):
                     try:
@@ -52,6 +55,7 @@ class Extraction:
                         trouble = str(err)
             with stopwatch.stage("write"):
                 self.store.write(key, faces)
+            faces.discard()
         return Done(
             videos=1,
             frames=len(faces.sampled),
@@ -86,11 +90,17 @@ class MaskReading:
 
 
 def faces_of(
-    path: Path, settings: FaceSettings, *, device: str, stopwatch: Stopwatch | None = None
+    path: Path,
+    settings: FaceSettings,
+    *,
+    device: str,
+    stopwatch: Stopwatch | None = None,
+    spill: Path | None = None,
 ) -> VideoFaces:
-    """extract_faces with this process's detector."""
+    """extract_faces with this process's detector; spill: a folder for the faces of videos that have many."""
     detector = shared_detector(settings.short_side_px, settings.min_face_px, settings.min_score, device)
-    return extract_faces(path, settings, detector, stopwatch)
+    file = None if spill is None else spill / f".{path.name}.{uuid.uuid4().hex[:12]}.tmp"  # as sweep knows
+    return extract_faces(path, settings, detector, stopwatch, spill=file)
 
 
 def fitting(executor: Executor, num_videos: int) -> Executor:

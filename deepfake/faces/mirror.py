@@ -29,6 +29,7 @@ import pyarrow.parquet as pq
 
 from deepfake.errors import Stopped, UserError
 from deepfake.faces.claims import claim, replace_whole, sweep
+from deepfake.faces.names import file_of
 from deepfake.parallel import progress_bar
 
 log = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ def fetch(url: str, keys: Sequence[str], cache: Path) -> dict[str, str]:
 def local_path(cache: Path, key: str) -> Path:
     """Where a video's faces are in the cache; raises UserError for a key that leads out of it."""
     faces = os.path.normpath(cache / "faces")
-    path = Path(os.path.normpath(f"{faces}/{key}.arrow"))
+    path = Path(os.path.normpath(cache / file_of(key)))
     if not path.is_relative_to(faces):
         raise UserError(f"video {key!r}: not a key that a face store can have")
     return path
@@ -133,7 +134,7 @@ class Remote(NamedTuple):
 
     def faces(self, key: str) -> str:
         """Where a video's faces are."""
-        return self.path_of(f"faces/{key}.arrow")
+        return self.path_of(file_of(key))
 
 
 def connect(url: str) -> Remote:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from deepfake.errors import UserError
+
+SAMPLING = ("num_clips", "clip_frames")
+"""How much of a video is looked at."""
+FOLLOWING = ("min_iou", "max_gap_frames", "max_jump", "cut_distance", "look_near", "look_far")
+"""Who is who. Neither changes how a face is cut out of a frame."""
+BEFORE: dict[str, Any] = {"detect_every": 1, "cut_distance": None, "look_near": None, "look_far": None}
+"""What was done before there were values for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaceSettings:
     """How faces are sampled, found, followed and cut.
 
-    num_clips: clips of consecutive frames, evenly spread over the video. clip_frames: frames a clip.
+    num_clips: clips of consecutive frames, evenly spread over the video; None = every frame, clip_frames of
+    them at a time. clip_frames: frames a clip.
     sample_fps: if set, a clip's frames stand 1/sample_fps seconds apart instead of being consecutive.
     short_side_px: frames are reduced to this short side for detection only. min_face_px: smallest face
     looked for, in the reduced frame. min_score: detections below it are dropped.
@@ -22,12 +30,17 @@ class FaceSettings:
     min_agreement: IoU of the two boxes of a face at which they agree.
     min_iou: overlap at which two boxes of neighbouring frames are one face. max_gap_frames: sampled frames
     a track may miss within a clip. max_jump: distance from clip to clip, in face sides, that is still one
-    face. smooth_frames: length of the moving average over a clip's boxes (odd; 1 = none).
+    face.
+    cut_distance: colour distance of neighbouring pictures, in [0, 1], from which on a shot cut lies between;
+    None = none is looked for. look_near: colour distance up to which a face within max_jump is the same
+    person; look_far: that up to which any is, wherever it was, and behind a cut. Both None = people are told
+    apart by position alone, blind to cuts, as before these values.
+    smooth_frames: length of the moving average over a clip's boxes (odd; 1 = none).
     margin: side of the stored crop over the longer side of the box. max_crop_px: larger crops are reduced
     to this side. jpeg_quality: of the stored crops (4:4:4).
     """
 
-    num_clips: int = 16
+    num_clips: int | None = 16
     clip_frames: int = 8
     sample_fps: float | None = None
     short_side_px: int = 320
@@ -38,6 +51,9 @@ class FaceSettings:
     min_iou: float = 0.3
     max_gap_frames: int = 2
     max_jump: float = 1.5
+    cut_distance: float | None = 0.2
+    look_near: float | None = 0.25
+    look_far: float | None = 0.18
     smooth_frames: int = 5
     margin: float = 1.6
     max_crop_px: int = 512
@@ -53,8 +69,20 @@ class FaceSettings:
             "smooth_frames",
             "max_crop_px",
         ):
-            if getattr(self, name) < 1:
-                raise UserError(f"faces.{name}={getattr(self, name)}: must be at least 1")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"faces.{name}={value}: must be at least 1")
+        looks = ("cut_distance", "look_far", "look_near")
+        for name in looks:
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise UserError(f"faces.{name}={value}: must be 0 to 1")
+        if len({value is None for value in (self.look_near, self.look_far)}) == 2:
+            raise UserError(
+                f"faces.look_near={self.look_near}, faces.look_far={self.look_far}: set both, or both to null"
+            )
+        if self.look_near is None and self.cut_distance is not None:
+            raise UserError("faces.cut_distance: needs faces.look_near and faces.look_far, or set it to null")
         if self.margin < 1:
             raise UserError(
                 f"faces.margin={self.margin}: must be at least 1 (1.6 leaves room for augmentation)"
@@ -74,14 +102,25 @@ class FaceSettings:
     def from_dict(cls, values: Mapping[str, Any]) -> FaceSettings:
         """Inverse of to_dict; raises UserError for a key this version does not know.
 
-        Values that say nothing of detect_every were written when every frame was detected.
+        Values that say nothing of detect_every were written when every frame was detected, those that say
+        nothing of looks when people were told apart by position alone.
         """
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(values) - known):
             raise UserError(f"unknown extraction settings {unknown}: written by another version of deepfake?")
-        return cls(**({"detect_every": 1} | dict(values)))
+        return cls(**(BEFORE | dict(values)))
 
     def differences(self, other: FaceSettings) -> str:
         """ "name: ours != theirs" for every value that differs, joined by commas; empty if none does."""
         ours, theirs = self.to_dict(), other.to_dict()
         return ", ".join(f"{k}: {ours[k]} != {theirs[k]}" for k in ours if ours[k] != theirs[k])
+
+
+def looking(own: FaceSettings, wanted: FaceSettings) -> FaceSettings:
+    """A checkpoint's own settings, with as much of a video as is wanted, if that is not the usual.
+
+    People are told apart as is wanted in any case.
+    """
+    usual = FaceSettings()
+    asked = [name for name in SAMPLING if getattr(wanted, name) != getattr(usual, name)]
+    return replace(own, **{name: getattr(wanted, name) for name in (*asked, *FOLLOWING)})

@@ -14,6 +14,10 @@ from deepfake.records import Detections
 Detector = Callable[[Sequence[np.ndarray]], list[Detections]]
 """Frames (H, W, 3) uint8 of one size -> the faces of each."""
 
+Looked = tuple[int, Detections]
+Doubt = Callable[[Looked, Looked, list[tuple[int, int]]], bool]
+"""Two steps with their detections, and which face is which -> whether that may be wrong."""
+
 SURE = 0.97
 """Score from which a detection may stand for frames that nobody looked at."""
 
@@ -41,19 +45,26 @@ def key_steps(num_frames: int, every: int) -> list[int]:
 
 
 def detect_clip(
-    frames: Sequence[np.ndarray], detector: Detector, *, every: int, min_agreement: float
+    frames: Sequence[np.ndarray],
+    detector: Detector,
+    *,
+    every: int,
+    min_agreement: float,
+    doubt: Doubt | None = None,
 ) -> tuple[list[Detections], np.ndarray]:
     """Faces of each frame of a clip, and whether it was looked at, (N,) bool; else they are interpolated.
 
-    frames: (H, W, 3) uint8, in order. Between two detected frames that do not agree, all are detected.
+    frames: (H, W, 3) uint8, in order. Between two detected frames that do not agree, all are detected. doubt:
+    asked of those that agree.
     """
     keys = key_steps(len(frames), every)
     found = dict(zip(keys, detector(Picked(frames, keys)), strict=True))
     between: dict[int, Detections] = {}
     for before, after in pairwise(keys):
         pairs = agreement(found[before], found[after], min_iou=min_agreement)
-        if pairs is not None:
-            between |= interpolate(before, found[before], after, found[after], pairs)
+        if pairs is None or (doubt and doubt((before, found[before]), (after, found[after]), pairs)):
+            continue
+        between |= interpolate(before, found[before], after, found[after], pairs)
     open_steps = [step for step in range(len(frames)) if step not in found and step not in between]
     if open_steps:
         found |= zip(open_steps, detector(Picked(frames, open_steps)), strict=True)

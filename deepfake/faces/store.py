@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,9 +21,11 @@ from deepfake.errors import UserError
 from deepfake.faces.choose import Choice, check_rule, choose
 from deepfake.faces.claims import DISK_FULL, claim, replace_whole
 from deepfake.faces.mirror import fetch
+from deepfake.faces.names import file_of
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.video_faces import VideoFaces, put_metadata, read_metadata
 from deepfake.records import FAKE, Video
+from deepfake.text import storable, write_csv
 
 MANIFEST_SCHEMA = pa.schema(
     [
@@ -101,7 +102,7 @@ class FaceStore:
     def path_of(self, key: str) -> Path:
         """Where a video's faces are or would be."""
         part, own_key = self.split_key(key)
-        return (self.parts[part] if part else self.root) / "faces" / f"{own_key}.arrow"
+        return (self.parts[part] if part else self.root) / file_of(own_key)
 
     def split_key(self, key: str) -> tuple[str, str]:
         """The part that a video belongs to ("" is the root) and its key there."""
@@ -188,7 +189,7 @@ class FaceStore:
     ) -> dict[str, Any]:
         row: dict[str, Any] = {
             "video": video.key,
-            "path": str(video.path),
+            "path": storable(str(video.path)),
             "corpus": video.corpus,
             "label": video.label,
             "method": video.method,
@@ -200,7 +201,7 @@ class FaceStore:
             "tracks": [],
             "main": None,
             "main_by": "",
-            "reason": failures.get(video.key, ""),
+            "reason": storable(failures.get(video.key, "")),
         }
         if video.key in failures:
             return row
@@ -231,8 +232,7 @@ class FaceStore:
 
 def read_faces(path: Path) -> VideoFaces:
     """A store file, memory-mapped: crops are read from disk when they are asked for."""
-    with pa.memory_map(str(path)) as source:
-        return VideoFaces.from_table(pa.ipc.open_file(source).read_all())
+    return VideoFaces.from_file(path)
 
 
 def read_about(path: Path) -> dict[str, Any]:
@@ -264,11 +264,18 @@ def _write_arrow(path: Path, table: pa.Table) -> None:
 
 
 def _write_lost(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["video", "sampled_frames", "frames_without_face", "lost", "reason"])
-        for row in rows:
-            kind, reason = loss_of(row)
-            if kind:
-                without = row["sampled_frames"] - row["face_frames"]
-                writer.writerow([row["video"], row["sampled_frames"], without, kind, reason])
+    lost = []
+    for row in rows:
+        kind, reason = loss_of(row)
+        if kind:
+            without = row["sampled_frames"] - row["face_frames"]
+            lost.append(
+                {
+                    "video": row["video"],
+                    "sampled_frames": row["sampled_frames"],
+                    "frames_without_face": without,
+                    "lost": kind,
+                    "reason": reason,
+                }
+            )
+    write_csv(path, ("video", "sampled_frames", "frames_without_face", "lost", "reason"), lost)

@@ -1,4 +1,7 @@
-"""Detections to tracks: which boxes of a clip, and of one clip and the next, show the same face."""
+"""Detections to tracks by position alone: which boxes of a clip, and of one clip and the next, are one face.
+
+looks.py and follow.py go further; these are also how files and checkpoints of older versions were made.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,17 @@ def iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     return both / (area[:, None] + other_area[None] - both)
 
 
+def covered(boxes: np.ndarray) -> np.ndarray:
+    """For each of the boxes (N, 4) of one frame the largest share of it that another one covers, (N,)."""
+    if len(boxes) < 2:
+        return np.zeros(len(boxes))
+    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    both = np.prod(np.clip(high - low, 0, None), axis=2)
+    np.fill_diagonal(both, 0)
+    return both.max(axis=1) / np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+
+
 def jump(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Distance of box centres in mean face sides, (N, M); infinite where the size more than doubles."""
     centre, other_centre = ((b[:, :2] + b[:, 2:]) / 2 for b in (boxes, others))
@@ -32,12 +46,16 @@ def jump(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.where((ratio > 0.5) & (ratio < 2), distance, np.inf)
 
 
-def match(cost: np.ndarray, max_cost: float) -> list[tuple[int, int]]:
-    """Pairs (row, column) of least total cost among those of at most max_cost; each row and column once."""
+def match(cost: np.ndarray, max_cost: float, *, alone: float | None = None) -> list[tuple[int, int]]:
+    """Pairs (row, column) of least total cost among those of at most max_cost; each row and column once.
+
+    As many pairs as there can be, unless alone is what it costs to leave a pair out.
+    """
     if cost.size == 0:
         return []
     # a forbidden pair costs more than all allowed ones together, so it never buys a better allowed pair
-    price = np.where(cost <= max_cost, cost, (max_cost + 1) * (min(cost.shape) + 1))
+    forbidden = (max_cost + 1) * (min(cost.shape) + 1) if alone is None else alone
+    price = np.where(cost <= max_cost, cost, forbidden)
     return [
         (int(r), int(c)) for r, c in zip(*linear_sum_assignment(price), strict=True) if cost[r, c] <= max_cost
     ]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,8 @@ class VideoFaces:
     table: rows of SCHEMA, ordered by track, clip, step. sampled: index in the video of each sampled frame,
     with or without a face. mask_shares: for each track, how much of the manipulated region it holds (see
     choose.mask_shares); None if no mask was looked at, empty if it said nothing. source_bytes: size of the
-    video file, by which a changed one is noticed; None in files of older versions.
+    video file, by which a changed one is noticed; None in files of older versions. spilled: the file of its
+    own that the rows are in, since they are too many for memory; another process is sent its name only.
     """
 
     table: pa.Table
@@ -50,6 +52,17 @@ class VideoFaces:
     sampled: tuple[int, ...]
     mask_shares: tuple[float, ...] | None = None
     source_bytes: int | None = None
+    spilled: Path | None = None
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if self.spilled is None:
+            return super().__reduce_ex__(protocol)
+        return VideoFaces.from_spilled, (self.spilled,)
+
+    def discard(self) -> None:
+        """Delete the file that the rows were spilled into, if there is one; they cannot be read any more."""
+        if self.spilled is not None:
+            self.spilled.unlink(missing_ok=True)
 
     @cached_property
     def track_rows(self) -> list[np.ndarray]:
@@ -87,6 +100,17 @@ class VideoFaces:
             "versions": {name: version(name) for name in LIBRARIES},
         }
         return put_metadata(self.table, about)
+
+    @classmethod
+    def from_file(cls, path: Path) -> VideoFaces:
+        """What a file of such a table holds, memory-mapped: crops are read when they are asked for."""
+        with pa.memory_map(str(path)) as source:
+            return cls.from_table(pa.ipc.open_file(source).read_all())
+
+    @classmethod
+    def from_spilled(cls, path: Path) -> VideoFaces:
+        """The same, of a file that is to go with it."""
+        return replace(cls.from_file(path), spilled=path)
 
     @classmethod
     def from_table(cls, table: pa.Table) -> VideoFaces:

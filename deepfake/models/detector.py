@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from deepfake.models.shared_frames import Read, score_windows
 from deepfake.records import InputSpec
 
 
@@ -14,8 +17,9 @@ class Detector(nn.Module):
     """Logit that a window shows a fake face: crops (B, T, 3, H, W) uint8 -> (B,) float32.
 
     backbone: normalised frames (N, 3, H, W) -> (N, backbone.num_features); backbone.layers are its parts in
-    order. head: makes the head from that number. input: what crops must look like; they are normalised here,
-    on the device. channels_last: lay maps out channel by pixel, which is faster on many devices.
+    order, and the output of backbone.map_layer, maps (N, C, h, w), still tells places apart: heat maps are
+    made of it. head: makes the head from that number. input: what crops must look like; they are normalised
+    here, on the device. channels_last: lay maps out channel by pixel, which is faster on many devices.
     """
 
     mean: Tensor
@@ -38,6 +42,21 @@ class Detector(nn.Module):
             rgb = torch.tensor(values, dtype=torch.float32).view(3, 1, 1)
             self.register_buffer(name, rgb, persistent=False)
 
+    @property
+    def device(self) -> torch.device:
+        """Where it lies."""
+        return self.mean.device
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all weights with their names, types and shapes, in hexadecimal digits."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            # bytes, since numpy knows no bfloat16; a scalar has none to be viewed as
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()
+
     def forward(self, crops: Tensor) -> Tensor:
         """Crops (B, T, 3, H, W) uint8 -> logits (B,)."""
         batch, window = crops.shape[:2]
@@ -46,6 +65,10 @@ class Detector(nn.Module):
     def score_windows(self, frames: Tensor, place: Tensor) -> Tensor:
         """Logits (W,) of windows that share frames (N, 3, H, W) uint8; place (W, T): each window's frames."""
         return self.logits(self.features(frames)[place])
+
+    def score(self, windows: np.ndarray, read: Read) -> Tensor:
+        """Logits (W,) of windows, (W, T) numbers of frames, which are read a few at a time, each once."""
+        return score_windows(self, windows, read)
 
     def features(self, frames: Tensor) -> Tensor:
         """Frames (N, 3, H, W) uint8 -> (N, F); frames shared by several windows need this only once."""

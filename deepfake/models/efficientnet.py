@@ -44,6 +44,12 @@ class EfficientNet(nn.Module):
         stem, end = (nn.ModuleList(parts) for parts in ((net.conv_stem, net.bn1), (net.conv_head, net.bn2)))
         return [stem, *(block for stage in net.blocks for block in stage), end]
 
+    @property
+    def map_layer(self) -> nn.Module:
+        """The maps that are averaged into features, of 1/32 of the image's side: see Detector."""
+        net: Any = self.net
+        return net.bn2
+
     def forward(self, frames: Tensor) -> Tensor:
         """Frames (N, 3, H, W) -> features (N, num_features)."""
         return self.net(frames)

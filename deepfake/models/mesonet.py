@@ -34,6 +34,11 @@ class MesoNet(nn.Module):
         """The blocks and the dense layer, in order."""
         return [*self.blocks, self.dense]
 
+    @property
+    def map_layer(self) -> nn.Module:
+        """The last convolution's maps before they are pooled, of 1/8 of the image's side: see Detector."""
+        return self.blocks[-1][2]  # type: ignore[index]
+
     def forward(self, frames: Tensor) -> Tensor:
         """Frames (N, 3, H, W) -> features (N, 16)."""
         maps = self.blocks(frames)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import isqrt
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ KERAS_INPUT = {"margin": 1.6, "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
 # facenet-pytorch's MTCNN with a margin of 10 of the crop's 224 pixels
 TORCH_INPUT = {"margin": 1.05, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 TORCH_EPS, OUR_EPS = 1e-5, 1e-3
+MAX_DEPTH, MAX_MEMBERS = 8, 4096  # of an HDF5 file's groups
 
 Layers = dict[str, list[dict[str, Tensor]]]
 
@@ -125,26 +126,51 @@ def layer_names(network: type[Meso4 | MesoInception4]) -> dict[str, list[str]]:
 
 
 def read_keras(path: Path) -> Layers:
-    """Layers of each kind in the order of their making (conv2d_9 before conv2d_10), in torch's layout."""
+    """Layers of each kind in the order of their making (conv2d_9 before conv2d_10), in torch's layout.
+
+    Raises UserError for a file that leads to other files, or declares more numbers than it holds.
+    """
     found: defaultdict[str, dict[str, Tensor]] = defaultdict(dict)
-
-    def take(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and "/" in name:
-            layer, weight = name.split("/")[-2:]
-            if (torch_name := TORCH_NAMES.get(weight.partition(":")[0])) is not None:
-                found[layer][torch_name] = torch.from_numpy(to_torch_layout(item[()]))
-
+    left = path.stat().st_size
     try:
         with h5py.File(path, "r") as file:
-            file.get("model_weights", file).visititems(take)
-    except (OSError, RuntimeError, TypeError, ValueError) as err:
-        raise UserError(f"weights={path}: damaged HDF5 file ({err}); fetch it again") from err
+            for name, item in datasets(inner(file, "model_weights") or file):
+                layer, weight = name.split("/")[-2:] if "/" in name else ("", name)
+                if (torch_name := TORCH_NAMES.get(weight.partition(":")[0])) is None:
+                    continue
+                left -= item.nbytes
+                if left < 0 or item.dtype.kind != "f" or item.is_virtual or item.external or item.chunks:
+                    raise ValueError(f"{weight} of {layer} are not plain numbers within the file")
+                found[layer][torch_name] = torch.from_numpy(to_torch_layout(item[()]))
+    except (OSError, RuntimeError, TypeError, ValueError, KeyError) as err:
+        told = " ".join(str(err).split())
+        raise UserError(f"weights={path}: damaged HDF5 file or none of Keras ({told})") from err
     order: dict[str, list[tuple[int, str]]] = {kind: [] for kind in KINDS}
     for layer in found:
         parts = re.fullmatch(r"(.*?)(?:_(\d+))?", layer)
         if parts and parts[1] in order:
             order[parts[1]].append((int(parts[2] or 0), layer))
     return {kind: [found[layer] for _, layer in sorted(layers)] for kind, layers in order.items()}
+
+
+def datasets(group: h5py.Group, above: str = "", depth: int = 0) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Every dataset below a group and its path; raises ValueError for links, which may lead elsewhere."""
+    if depth > MAX_DEPTH or len(group) > MAX_MEMBERS:
+        raise ValueError(f"its groups are more than {MAX_DEPTH} deep or {MAX_MEMBERS} wide")
+    for name in group:
+        item = inner(group, name)
+        if isinstance(item, h5py.Group):
+            yield from datasets(item, f"{above}{name}/", depth + 1)
+        elif isinstance(item, h5py.Dataset):
+            yield f"{above}{name}", item
+
+
+def inner(group: h5py.Group, name: str) -> Any:
+    """A member of a group that lies in the same file; None if there is none of that name."""
+    link = group.get(name, getlink=True)
+    if link is not None and not isinstance(link, h5py.HardLink):
+        raise ValueError(f"{name} is a link, which can lead to another file")
+    return group.get(name)
 
 
 def to_torch_layout(array: np.ndarray) -> np.ndarray:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import h5py
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from deepfake.errors import UserError
 from deepfake.models.mesonet_files import meso4_from_torch, mesonet_from_keras
+from deepfake.models.torch_files import Refused, read_plain
 from deepfake.models.weights import Weights
 
 KNOWN = (
@@ -29,6 +27,17 @@ def read_weights(path: Path) -> Weights:
     """The weights in a file of any layout in KNOWN, whatever its name; raises UserError for anything else."""
     if not path.is_file():
         raise UserError(f"weights={path}: no such file")
+    weights = recognised(path)
+    for name, value in weights.state.items():
+        if not value.isfinite().all():
+            raise UserError(
+                f"weights={path}: its {name} holds what is no finite number; no net scores with that"
+            )
+    return weights
+
+
+def recognised(path: Path) -> Weights:
+    """The weights in a file by its layout."""
     if h5py.is_hdf5(path):
         return mesonet_from_keras(path)
     content = read_safetensors(path) if is_safetensors(path) else read_pickle(path)
@@ -61,17 +70,11 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 def read_pickle(path: Path) -> Any:
     """What torch.save wrote; raises UserError, naming what it would have called, if it is more than data."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as err:
-        call = re.search(r"GLOBAL (\S+)", str(err))
-        would = f"to read it would call {call[1]}" if call else "it is no plain file of torch.save"
+        return read_plain(path)
+    except Refused as err:
         raise UserError(
-            f"weights={path}: refused: {would}, and reading a pickle can run any code; only tensors in plain "
-            "dicts are read: ask for a state dict, torch.save(model.state_dict(), FILE), or safetensors"
-        ) from err
-    except Exception as err:
-        raise UserError(
-            f"weights={path}: damaged or no file of weights ({type(err).__name__}); known are {KNOWN}"
+            f"weights={path}: refused: {err}; only tensors in plain dicts are read: ask for a state dict, "
+            f"torch.save(model.state_dict(), FILE), or safetensors. Known are {KNOWN}"
         ) from err
 
 
@@ -99,12 +102,22 @@ def from_timm(path: Path, state: Mapping[str, Tensor]) -> Weights:
 
 def from_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> Weights:
     """A checkpoint that scripts/train.py wrote, to be trained further on something else."""
-    net = checkpoint["deepfake"]["net"]
-    state = checkpoint["state_dict"]
-    return Weights(
-        path=path,
-        made_for=f"{net['backbone']['_target_'].rpartition('.')[2]} by this project",
-        state={k.removeprefix("detector."): v for k, v in state.items() if k.startswith("detector.")},
-        input={ours: net["input"][name] for name, ours in INPUT_KEYS.items()},
-        ours=True,
-    )
+    try:
+        net, state = checkpoint["deepfake"]["net"], checkpoint["state_dict"]
+        backbone = str(net["backbone"]["_target_"]).rpartition(".")[2]
+        wanted = {ours: plain_numbers(net["input"][name]) for name, ours in INPUT_KEYS.items()}
+        tensors = {k.removeprefix("detector."): v for k, v in state.items() if k.startswith("detector.")}
+        if not all(isinstance(value, Tensor) for value in tensors.values()):
+            raise TypeError("its state_dict is none of tensors")
+    except (AttributeError, KeyError, TypeError) as err:
+        raise UserError(f"weights={path}: no checkpoint as scripts/train.py writes it ({err})") from err
+    made_for = f"{backbone} by this project"
+    return Weights(path=path, made_for=made_for, state=tensors, input=wanted, ours=True)
+
+
+def plain_numbers(value: Any) -> Any:
+    """A number, or a list of three; raises TypeError for others, which would become part of the config."""
+    numbers = value if isinstance(value, list | tuple) and len(value) == 3 else [value]
+    if not all(isinstance(number, int | float) for number in numbers):
+        raise TypeError(f"{value!r:.80} in its input spec is no number")
+    return list(value) if isinstance(value, list | tuple) else value

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-
-from deepfake.models.detector import Detector
 
 FRAMES_AT_ONCE = 64
 WINDOWS_AT_ONCE = 1024  # 16 frames of 1,280 features each are 84 MB
@@ -17,8 +16,22 @@ Read = Callable[[np.ndarray], Tensor]
 """Numbers of frames (n,), ascending -> their crops (n, 3, H, W) uint8."""
 
 
+class Parts(Protocol):
+    """A detector in two parts, such as a Detector, whose tensors lie on one device."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where frames go, and where features and logits come back."""
+
+    def features(self, frames: Tensor) -> Tensor:
+        """Frames (N, 3, H, W) uint8 -> (N, F)."""
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Features of windows (B, T, F) -> logits (B,) float32."""
+
+
 def score_windows(
-    detector: Detector,
+    detector: Parts,
     windows: np.ndarray,
     read: Read,
     *,
@@ -34,7 +47,7 @@ def score_windows(
     with torch.inference_mode():
         features = torch.cat(
             [
-                detector.features(read(chunk).to(detector.mean.device))
+                detector.features(read(chunk).to(detector.device))
                 for chunk in np.array_split(frames, -(-len(frames) // frames_at_once))
             ]
         )

@@ -1,67 +1,103 @@
-"""Runs beside each other: a row each, as CSV, Markdown, on the terminal; a plot over one varying value."""
+"""Runs beside each other: a row each with intervals and paired differences, as text and on the terminal."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from deepfake.reports.runs import Run, varying_keys
-from deepfake.reports.tables import write_csv
+from deepfake.errors import UserError
+from deepfake.reports import differences
+from deepfake.reports.differences import ScoredVideos, difference_rows, read_scored
+from deepfake.reports.runs import DONE, Run, read_json, told_leaks, varying_keys
+from deepfake.reports.terminal import TextConsole
+from deepfake.scoring.intervals import Interval, Resampling
+from deepfake.text import visible
 
 METRICS = tuple(f"{s}/video_{rate}" for s in ("val", "test") for rate in ("auroc", "accuracy", "eer"))
+ENDS = tuple(f"{metric}{end}" for metric in METRICS if metric[0] == "t" for end in ("_low", "_high"))
 SHOWN_METRIC = "test/video_auroc"
-LEFT_OUT = ("val/video_accuracy", "val/video_eer")  # of the terminal, which is narrow
+AGAINST = "against reference"
+LEFT_OUT = ("best_epoch", "val/video_accuracy", "val/video_eer", "test/video_accuracy", AGAINST)
+"""Of the terminal, which is narrow."""
 SEED = "seed"
 NO_PROTOCOL = "no protocol: ended before the videos were known"
 
 Row = dict[str, Any]
-Points = dict[str, dict[float, list[float]]]
-"""By protocol, then by the varying value: the metric of every run (seed)."""
+Points = dict[str, dict[float, list[tuple[float, Interval | None]]]]
+"""By protocol, then by the varying value: the metric of every run (seed), with its interval."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Rows of several runs, in their order; columns name all of a row's values, keys those that vary."""
+    """Rows of several runs, in their order; columns name all of a row's values, keys those that vary.
+
+    references: of each protocol the name of the run that the others are compared with. scored: beside rows.
+    """
 
     rows: list[Row]
     keys: list[str]
+    references: dict[str, str] = field(default_factory=dict)
+    scored: list[ScoredVideos | None] = field(default_factory=list)
 
     @property
     def shown(self) -> list[str]:
         """The columns that people read; the rest stands in headings and below."""
-        return ["run", *self.keys, "status", "best_epoch", "best", *METRICS, "seconds"]
+        against = [AGAINST] if any(row["difference"] is not None for row in self.rows) else []
+        return ["run", *self.keys, "status", "best_epoch", "best", *METRICS, *against, "seconds"]
 
     @property
     def columns(self) -> list[str]:
         """All, for the CSV."""
-        return [*self.shown, "monitor", "protocol", "protocol_hash", "overrides", "error"]
+        shown = [column for column in self.shown if column != AGAINST]
+        more = ["monitor", "protocol", "protocol_hash", "split", "overrides", "error"]
+        return list(dict.fromkeys([*shown, *ENDS, *differences.COLUMNS, *more]))
 
     @property
     def groups(self) -> dict[str, list[Row]]:
-        """Rows by the heading of their protocol; runs that knew none stand under the only other one."""
-        hashes = dict.fromkeys(row["protocol_hash"] for row in self.rows)
-        known = [name for name in hashes if name]
+        """Rows by the heading of their protocol and split; runs that knew none stand with the others."""
+        known = list(dict.fromkeys(place_of(row) for row in self.rows if row["protocol_hash"]))
         groups: dict[str, list[Row]] = {}
         for row in self.rows:
-            own = row["protocol_hash"] or (known[0] if len(known) == 1 else "")
-            name = next((r["protocol"] for r in self.rows if own and r["protocol_hash"] == own), "")
-            groups.setdefault(f"{name} ({own})" if own else NO_PROTOCOL, []).append(row)
+            own = place_of(row)
+            if not row["protocol_hash"] and len(known) == 1:
+                own = known[0]
+            name = next((r["protocol"] for r in self.rows if own[0] and place_of(r) == own), "")
+            split = "" if own[1] == "test" else f", {own[1]} split"
+            groups.setdefault(f"{name} ({own[0]}){split}" if own[0] else NO_PROTOCOL, []).append(row)
         return groups
 
+    def scored_of(self, row: Row) -> ScoredVideos | None:
+        """The scored videos of a row's run."""
+        return self.scored[next(place for place, own in enumerate(self.rows) if own is row)]
 
-def compare(runs: Sequence[Run]) -> Comparison:
-    """A row a run, whether it was finished or not."""
+
+def place_of(row: Row) -> tuple[str, str]:
+    """What a run was scored on: the hash of its protocol, and the split."""
+    return row["protocol_hash"], row["split"]
+
+
+def compare(
+    runs: Sequence[Run],
+    *,
+    reference: str | None = None,
+    rate: str = "auroc",
+    how: Resampling | None = None,
+) -> Comparison:
+    """A row a run, whether it was finished or not.
+
+    reference: name of the run with which those of its protocol are compared; everywhere else, and by
+    default, it is the first one that scored something. rate: of videos, whose difference is told. Raises
+    UserError if no run has that name.
+    """
     keys = varying_keys(runs)
     together = os.path.commonpath([run.folder.parent for run in runs])
-    rows = [
+    rows: list[Row] = [
         {
             "run": os.path.relpath(run.folder, together),
             **{key: run.setting(key) for key in keys},
@@ -69,73 +105,129 @@ def compare(runs: Sequence[Run]) -> Comparison:
             "best_epoch": run.best_epoch,
             "best": run.measured(run.monitor),
             **{metric: run.measured(metric) for metric in METRICS},
+            **{end: run.metrics.get(end) for end in ENDS},
             "seconds": run.status.seconds,
             "monitor": run.monitor,
             "protocol": run.protocol,
             "protocol_hash": run.protocol_hash,
+            "split": run.stage,
             "overrides": " ".join(run.overrides),
             "error": run.status.error,
+            "leaks": told_leaks(read_json(run.folder / "leaks.json")),
         }
         for run in runs
     ]
-    return Comparison(rows, keys)
-
-
-def write_comparison(comparison: Comparison, folder: Path, name: str) -> None:
-    """name.csv, name.md and, where exactly one numeric key varies beside seeds, name.png."""
-    write_csv(folder / f"{name}.csv", comparison.columns, comparison.rows)
-    (folder / f"{name}.md").write_text(markdown(comparison))
-    key = plotted_key(comparison)
-    if key is not None:
-        from deepfake.reports.plots import plot_over_key  # matplotlib waits until it is needed
-
-        plot_over_key(key, SHOWN_METRIC, points(comparison, key), folder / f"{name}.png")
+    names = [row["run"] for row in rows]
+    if reference is not None and reference not in names:
+        raise UserError(f"reference={reference}: no such run in the table; there are {', '.join(names)}")
+    scored = [read_scored(run) for run in runs]
+    comparison = Comparison(rows, keys, {}, scored)
+    for heading, own in comparison.groups.items():
+        left = [comparison.scored_of(row) for row in own]
+        places = [place for place, videos in enumerate(left) if videos is not None] or [0]
+        named = [place for place, row in enumerate(own) if row["run"] == reference]
+        first = (named or places)[0]
+        if len(places) > 1:
+            comparison.references[heading] = own[first]["run"]
+        names = [row["run"] for row in own]
+        found = difference_rows(names, left, first, rate=rate, how=how or Resampling())
+        for row, values in zip(own, found, strict=True):
+            row.update(values)
+    return comparison
 
 
 def markdown(comparison: Comparison) -> str:
     """A table a protocol, with the errors of failed runs below."""
     lines = [*note(comparison)]
     for heading, rows in comparison.groups.items():
-        lines += ["", f"## {heading}", "", md_row(comparison.shown), md_row(["---"] * len(comparison.shown))]
-        lines += [md_row([text(row[column]) for column in comparison.shown]) for row in rows]
+        lines += ["", f"## {heading}", "", *against(comparison, heading)]
+        lines += [md_row(comparison.shown), md_row(["---"] * len(comparison.shown))]
+        lines += [md_row([cell(row, column) for column in comparison.shown]) for row in rows]
     errors = [f"- {row['run']}: {row['error']}" for row in comparison.rows if row["error"]]
     return "\n".join([*lines, *(["", "## Errors", "", *errors] if errors else [])]).lstrip() + "\n"
 
 
+def against(comparison: Comparison, heading: str) -> list[str]:
+    """What the differences of a table mean, if it has any, and an empty line."""
+    if heading not in comparison.references:
+        return []
+    rows = [row for row in comparison.groups[heading] if row["p"] is not None]
+    most = max(
+        len(videos.prob) for row in comparison.groups[heading] if (videos := comparison.scored_of(row))
+    )
+    partly = [f"{row['run']} {row['common_videos']}" for row in rows if row["common_videos"] < most]
+    words = (
+        f"Reference: {comparison.references[heading]}. Differences of {rows[0]['compared']} on the videos "
+        f"that both scored, resampled together; p two-sided, corrected for {len(rows)} comparisons (Holm)."
+        if rows
+        else f"Reference: {comparison.references[heading]}, with which no difference is defined."
+    )
+    return [words + (f" In common, of {most} videos: {', '.join(partly)}." if partly else ""), ""]
+
+
 def md_row(cells: Sequence[str]) -> str:
     """Cells between bars."""
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+    shown = (visible(cell).replace("|", "\\|").replace("<", "&lt;") for cell in cells)
+    return f"| {' | '.join(shown)} |"
 
 
 def print_comparison(comparison: Comparison, title: str) -> None:
-    """The tables on the terminal."""
-    console = Console()
+    """The tables on the terminal: fewer columns, differences below; long names fold, figures do not."""
+    console = TextConsole()
     for line in note(comparison):
         console.print(line)
     for heading, rows in comparison.groups.items():
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"{title}: {heading}", title_justify="left")
         columns = [
             column
             for column in comparison.shown
-            if column not in LEFT_OUT and any(row[column] is not None for row in rows)
+            if column not in LEFT_OUT and any(cell(row, column) for row in rows)
         ]
+        if all(row["status"] == DONE for row in rows):
+            columns.remove("status")
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"{title}: {heading}", title_justify="left")
         for column in columns:
             last = column.rpartition(".")[2]  # lr of model.optimizer.lr
-            table.add_column(last.replace("/video_", " ").replace("_", " "), overflow="fold")
+            words = last.replace("/video_", " ").replace("_", " ")
+            table.add_column(words, overflow="fold", no_wrap=column not in ("run", *comparison.keys))
         for row in rows:
-            number = re.match(r"\d+(?=_)", row["run"])  # of a sweep's job, whose name repeats its values
-            cells = [text(row[column]) for column in columns]
-            table.add_row(number[0] if number else cells[0], *cells[1:])
+            table.add_row(numbered(row["run"]), *(cell(row, column) for column in columns[1:]))
         console.print(table)
+        for line in against(comparison, heading):
+            console.print(line)
+        for row in rows:
+            if row["difference"] is not None:
+                console.print(f"  {numbered(row['run'])}: {cell(row, AGAINST)}")
+
+
+def numbered(run: str) -> str:
+    """A run's name; of a sweep's job, whose name repeats its values, the number."""
+    number = re.match(r"\d+(?=_)", run)
+    return number[0] if number else run
 
 
 def note(comparison: Comparison) -> list[str]:
     """What must be said before several tables, and by what `best` was chosen."""
     monitors = sorted({row["monitor"] for row in comparison.rows if row["monitor"]})
     lines = [f"best: {', '.join(monitors)} at best_epoch; val/… are of the same epoch."] if monitors else []
-    if len({row["protocol_hash"] for row in comparison.rows if row["protocol_hash"]}) > 1:
-        lines.append("These runs were tested on different videos: compare within a table only.")
+    if len({place_of(row) for row in comparison.rows if row["protocol_hash"]}) > 1:
+        lines.append(
+            "These runs were tested on different videos: compare within a table only. Protocols of other "
+            "hashes hold other videos or splits."
+        )
     return lines
+
+
+def cell(row: Row, column: str) -> str:
+    """A cell as people read it: tested rates with intervals, differences with theirs and p."""
+    if column == AGAINST:
+        if row["difference"] is None:
+            return ""
+        low, high = row["difference_low"], row["difference_high"]
+        return f"{row['difference']:+.3f} ({low:+.3f} to {high:+.3f}), p {row['p_holm']:.3g}"
+    low, high = row.get(f"{column}_low"), row.get(f"{column}_high")
+    if low is not None and high is not None:
+        return f"{row[column]:.3f} ({low:.3f}–{high:.3f})"
+    return text(row[column])
 
 
 def text(value: Any) -> str:
@@ -163,5 +255,9 @@ def points(comparison: Comparison, key: str) -> Points:
     for heading, rows in comparison.groups.items():
         for row in rows:
             if row[SHOWN_METRIC] is not None:
-                found.setdefault(heading, {}).setdefault(float(row[key]), []).append(row[SHOWN_METRIC])
+                low, high = row[f"{SHOWN_METRIC}_low"], row[f"{SHOWN_METRIC}_high"]
+                ends = None if low is None or high is None else (low, high)
+                found.setdefault(heading, {}).setdefault(float(row[key]), []).append(
+                    (row[SHOWN_METRIC], ends)
+                )
     return found

@@ -15,7 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from deepfake.reports.faces import spread_over_methods
-from deepfake.reports.plots import FAKE_COLOUR, INK, REAL_COLOUR, save
+from deepfake.reports.palette import FAKE_COLOUR, INK, REAL_COLOUR
+from deepfake.reports.plots import save
+from deepfake.text import visible
 
 CROPS = 8  # a strip
 # lengths in pixels of the picture
@@ -161,7 +163,7 @@ def paste(pixels: np.ndarray, crops: Sequence[np.ndarray], x: int, y: int) -> No
 
 def write(axes: Axes, x: int, y: int, text: str, *, size: float, colour: str = INK, **style: Any) -> None:
     """One line of text; y is its base line."""
-    axes.text(x, y, text, fontsize=size, color=colour, parse_math=False, **style)
+    axes.text(x, y, visible(text), fontsize=size, color=colour, parse_math=False, **style)
 
 
 def colour_of(label: int) -> str:

@@ -14,7 +14,8 @@ from matplotlib.patches import Rectangle
 
 from deepfake.faces.crop import decode_jpeg
 from deepfake.faces.video_faces import VideoFaces
-from deepfake.reports.plots import FAKE_COLOUR, INK, REAL_COLOUR, save
+from deepfake.reports.palette import FAKE_COLOUR, INK, REAL_COLOUR
+from deepfake.reports.plots import plain_name, save
 
 FACE_PX = 160
 
@@ -53,7 +54,7 @@ def draw_face(axes: Axes, face: ScoredFace, threshold: float) -> None:
     axes.imshow(cv2.resize(face.crop, (FACE_PX, FACE_PX), interpolation=cv2.INTER_AREA))
     axes.add_patch(Rectangle((0, 0), FACE_PX - 1, FACE_PX - 1, fill=False, edgecolor=colour, linewidth=3))
     missed = (face.prob >= threshold) != bool(face.label)
-    axes.set_title(face.method, fontsize=8, color=colour, pad=3)
+    axes.set_title(plain_name(face.method), fontsize=8, color=colour, pad=3)
     axes.text(
         FACE_PX / 2,
         FACE_PX * 1.13,

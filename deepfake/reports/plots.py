@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,10 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from deepfake.reports.palette import FAKE_COLOUR, INK, REAL_COLOUR
 from deepfake.reports.runs import read_history
+from deepfake.scoring.evaluation import Measured
 from deepfake.scoring.metrics import classification_metrics, roc
-
-REAL_COLOUR, FAKE_COLOUR, INK = "#2a7f9e", "#c8553d", "#333333"
+from deepfake.text import visible
 
 
 def plot_roc(prob: np.ndarray, label: np.ndarray, path: Path) -> None:
@@ -40,17 +42,29 @@ def plot_precision_recall(prob: np.ndarray, label: np.ndarray, path: Path) -> No
     save(figure, path)
 
 
-def plot_reliability(prob: np.ndarray, label: np.ndarray, path: Path) -> None:
-    """Share of fakes over the mean prob in each of ten bins, and their counts; probs (N,), N > 0."""
-    mean, share, count = reliability(prob, label)
-    filled = count > 0
-    gap = np.sum(np.abs(share - mean)[filled] * count[filled]) / count.sum()
+def plot_reliability(
+    prob: np.ndarray, label: np.ndarray, path: Path, *, calibrated: np.ndarray | None = None
+) -> None:
+    """Share of fakes over the mean prob in each of ten bins, and their counts; probs (N,), N > 0.
+
+    calibrated: the probs after the temperature, drawn beside them if they differ.
+    """
     figure = Figure(figsize=(5, 5), dpi=150, layout="constrained")
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1, linestyle="--")
-    axes.plot(mean[filled], share[filled], color=FAKE_COLOUR, linewidth=2, marker="o", clip_on=False)
-    axes.set(xlim=(0, 1), ylim=(-0.02, 1.02), ylabel="share of fakes")
-    axes.set_title(f"videos: expected calibration error {gap:.3f}")
+    lines = {"as scored": (prob, FAKE_COLOUR, "-")}
+    if calibrated is not None and not np.array_equal(calibrated, prob):
+        lines["after the temperature"] = (calibrated, REAL_COLOUR, ":")
+    for name, (probs, colour, style) in lines.items():
+        mean, share, count = reliability(probs, label)
+        filled = count > 0
+        gap = np.sum(np.abs(share - mean)[filled] * count[filled]) / count.sum()
+        text = f"{name}: calibration error {gap:.3f}"
+        axes.plot(mean[filled], share[filled], style, color=colour, linewidth=2, marker="o", label=text)
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    axes.set(xlim=(0, 1), ylim=(-0.02, 1.15), ylabel="share of fakes")
+    axes.set_title("videos: reliability")
+    _, _, count = reliability(prob, label)
     centres = (np.arange(len(count)) + 0.5) / len(count)
     bars = below.bar(centres, count, width=0.9 / len(count), color=INK)
     below.bar_label(bars, [str(n) if n else "" for n in count], fontsize=8, padding=1)
@@ -58,6 +72,32 @@ def plot_reliability(prob: np.ndarray, label: np.ndarray, path: Path) -> None:
     below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     for part in (axes, below):
         part.spines[["top", "right"]].set_visible(False)
+    save(figure, path)
+
+
+def plot_methods(groups: Mapping[tuple[str, str], Measured], path: Path) -> None:
+    """AUROC of every corpus and method with its interval; those without one are left out."""
+    rows = [(group, m) for group, m in groups.items() if m.rates["auroc"] is not None][::-1]
+    figure = Figure(figsize=(5, 1.1 + 0.34 * len(rows)), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    lowest = 1.0
+    for place, ((_, method), measured) in enumerate(rows):
+        value, ends = float(measured.rates["auroc"] or 0), measured.intervals.get("auroc")
+        colour = FAKE_COLOUR if method else INK
+        if ends:
+            axes.plot(ends, [place, place], color=colour, linewidth=4, alpha=0.35, solid_capstyle="butt")
+        axes.plot([value], [place], "o", color=colour, markersize=6, clip_on=False)
+        lowest = min(lowest, *(ends or (value,)))
+    several = len({corpus for (corpus, _), _ in rows}) > 1
+    names = [f"{corpus}, {method or 'all'}" if several else method or corpus for (corpus, method), _ in rows]
+    axes.set_yticks(
+        range(len(rows)), [plain_name(f"{name} ({m.fake})") for name, (_, m) in zip(names, rows, strict=True)]
+    )
+    axes.set(xlim=(min(0.45, lowest - 0.05), 1.005), ylim=(-0.6, len(rows) - 0.4), xlabel="AUROC of videos")
+    axes.axvline(0.5, color="#bbbbbb", linewidth=1, linestyle="--")
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.set_title("by manipulation (fakes), against the reals", fontsize=10)
     save(figure, path)
 
 
@@ -146,9 +186,12 @@ def reliability(
 
 
 def plot_over_key(
-    key: str, metric: str, points: Mapping[str, Mapping[float, Sequence[float]]], path: Path
+    key: str,
+    metric: str,
+    points: Mapping[str, Mapping[float, Sequence[tuple[float, tuple[float, float] | None]]]],
+    path: Path,
 ) -> None:
-    """A metric over the values of a key, by heading: the mean as a line, every run (seed) as a point."""
+    """A metric over a key's values, by heading: the mean as a line, every run (seed) with its interval."""
     figure, axes = new_figure(key, metric)
     places = sorted({place for values in points.values() for place in values})
     if len(places) > 2 and places[0] > 0 and places[-1] / places[0] >= 8:
@@ -158,11 +201,46 @@ def plot_over_key(
         axes.set_xticks(places, [f"{place:g}" for place in places])
     for heading, values in points.items():
         own = sorted(values)
-        (line,) = axes.plot(own, [np.mean(values[place]) for place in own], marker=".", label=heading)
-        runs = [(place, value) for place in own for value in values[place]]
-        axes.plot(*zip(*runs, strict=True), "o", color=line.get_color(), alpha=0.4, markersize=4)
+        means = [np.mean([value for value, _ in values[place]]) for place in own]
+        (line,) = axes.plot(own, means, marker=".", label=plain_name(heading))
+        for place in own:
+            for value, ends in values[place]:
+                axes.plot(place, value, "o", color=line.get_color(), alpha=0.4, markersize=4)
+                if ends is not None:
+                    axes.plot([place, place], ends, color=line.get_color(), alpha=0.25, linewidth=3)
     axes.legend(frameon=False, fontsize=8)
     save(figure, path)
+
+
+def plot_matrix(
+    values: np.ndarray,
+    texts: Sequence[Sequence[str]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    path: Path,
+) -> None:
+    """AUROCs (R, C) as a heat map from chance to 1 with texts in the cells; nan stays white."""
+    width = max(5.0, 2.2 + 1.75 * len(columns))
+    figure = Figure(figsize=(width, 1.6 + 0.62 * len(rows)), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(values, cmap="Blues", vmin=0.5, vmax=1.0, aspect="auto")
+    for row, column in np.ndindex(*values.shape):
+        value, _, interval = texts[row][column].partition(" ")
+        colour = "white" if values[row, column] > 0.8 else INK
+        shown = f"{value}\n{interval}" if interval else value
+        axes.text(column, row, shown, ha="center", va="center", color=colour, fontsize=9)
+    axes.set_xticks(range(len(columns)), [wrapped(plain_name(name)) for name in columns], fontsize=8)
+    axes.set_yticks(range(len(rows)), [wrapped(plain_name(name)) for name in rows], fontsize=8)
+    axes.set(xlabel="tested on", ylabel="trained by")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    figure.colorbar(image, ax=axes, label="AUROC of videos", fraction=0.05)
+    save(figure, path)
+
+
+def wrapped(name: str, *, width: int = 24) -> str:
+    """A long name on several lines."""
+    return "\n".join(textwrap.wrap(name, width)) or name
 
 
 def series(values: dict[int, float]) -> tuple[list[int], list[float]]:
@@ -178,6 +256,11 @@ def new_figure(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def plain_name(name: str) -> str:
+    """A name from anybody as text of a figure, in which "$…$" is no formula."""
+    return visible(name).replace("$", r"\$")
 
 
 def save(figure: Figure, path: Path) -> None:

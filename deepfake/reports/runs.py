@@ -13,10 +13,12 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from deepfake.corpora.leaks import MEASURES
 from deepfake.scoring.metrics import goal
 
 STATUS = "status.json"
 ASKED = ".hydra/hydra.yaml"
+NOT_AUDITED = "not audited: the checkpoint does not say what it was trained on"
 RUNNING, DONE, FAILED, MISTAKE, INTERRUPTED = "running", "done", "failed", "mistake", "interrupted"
 
 History = dict[str, dict[int, float]]
@@ -55,6 +57,11 @@ class Run:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     protocol: str = ""
     protocol_hash: str = ""
+
+    @property
+    def stage(self) -> str:
+        """The split that was scored: an evaluation's own, else test."""
+        return self.setting("split") or "test"
 
     def setting(self, key: str) -> Any:
         """The value of a key, or the choice of a config group; None where the run knows no such key."""
@@ -133,8 +140,26 @@ def read_status(folder: Path, *, finished: bool = False) -> Status:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A file's object; an empty one where there is no file."""
-    return json.loads(path.read_text()) if path.is_file() else {}
+    """A file's object; an empty one where there is no file, or a killed job left half of one."""
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+
+
+def told_leaks(audit: Mapping[str, Any]) -> tuple[str, ...]:
+    """What leaks.json says that test shares with training and selection, in words; nothing without one."""
+    if not audit:
+        return ()
+    if not audit["overlaps"]:
+        return (NOT_AUDITED,)
+    # of a training's own audit the first comparison, test with train and val, holds the others
+    shares = next(iter(audit["overlaps"].values()))
+    return tuple(
+        f"{share['shared']} of {share['of']} {MEASURES[name]}"
+        for name, share in shares.items()
+        if share["shared"]
+    )
 
 
 def varying_keys(runs: Sequence[Run]) -> list[str]:

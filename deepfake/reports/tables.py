@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from deepfake.text import write_csv
 
-def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows under a header; values may hold commas, quotes and line breaks."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+__all__ = ["number", "shown", "write_csv"]
 
 
 def shown(path: Path) -> str:

@@ -22,20 +22,24 @@ class VideoScores(Metric):
         self.add_state("keys", default=[], dist_reduce_fx="cat")
         self.add_state("logits", default=[], dist_reduce_fx="cat")
 
-    def update(self, *, video: Tensor, track: Tensor, start: Tensor, label: Tensor, logit: Tensor) -> None:
-        """Add windows: keys (B,) int64, label (B,) of 0 or 1, logit (B,) float."""
-        self.keys.append(torch.stack([video, track, start, label.long()], dim=1))
+    def update(
+        self, *, video: Tensor, track: Tensor, start: Tensor, frame: Tensor, label: Tensor, logit: Tensor
+    ) -> None:
+        """Add windows: keys (B,) int64, frame (B, T) int64, label (B,) of 0 or 1, logit (B,) float."""
+        keys = torch.stack([video, track, start, label.long()], dim=1)
+        self.keys.append(torch.cat([keys, frame], dim=1))
         self.logits.append(logit.detach().double())
 
     def compute(self) -> tuple[Tensor, Tensor]:
-        """Keys and labels (W, 4) int64 and logits (W,) float64 of all windows and processes, as they came."""
+        """Keys, labels and frames (W, 4 + T) int64 and logits (W,) float64 of all processes, as they came."""
         if len(self.keys) == 0:
-            return torch.zeros(0, 4, dtype=torch.int64), torch.zeros(0, dtype=torch.float64)
+            return torch.zeros(0, 5, dtype=torch.int64), torch.zeros(0, dtype=torch.float64)
         return dim_zero_cat(self.keys), dim_zero_cat(self.logits)
 
     def gather(self) -> tuple[WindowScores, dict[int, int]]:
         """All windows so far, sorted by key, each once, and the label of each video."""
         keys, logits = self.compute()
-        video, track, start, label = keys.cpu().numpy().T
-        scores = WindowScores(video, track, start, logits.cpu().numpy())
+        rows = keys.cpu().numpy()
+        video, track, start, label = rows[:, :4].T
+        scores = WindowScores(video, track, start, logits.cpu().numpy(), rows[:, 4:])
         return scores.unique(), dict(zip(video.tolist(), label.tolist(), strict=True))

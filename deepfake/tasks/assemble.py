@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 
-from deepfake.config import build, to_plain
+from deepfake.config import NETS, build, to_plain
 from deepfake.corpora.protocols import Protocol
 from deepfake.data.datamodule import FaceDataModule
 from deepfake.data.transforms import WindowTransform
@@ -86,7 +86,7 @@ def make_datamodule(
         protocol=protocol,
         store=store,
         fill=make_fill(cfg, store),
-        spec=build(recipe.net["input"]),
+        spec=build(recipe.net["input"], only=NETS),
         transform=transform,
         batch_size=data["batch_size"],
         num_workers=data["num_workers"],

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.table import Table
 
 from deepfake.config import to_plain
@@ -21,6 +20,7 @@ from deepfake.corpora.protocols import Protocol, describe
 from deepfake.corpora.tree import FolderCount, few
 from deepfake.records import SPLITS, Video
 from deepfake.reports.tables import shown, write_csv
+from deepfake.reports.terminal import TextConsole
 from deepfake.tasks.protocol import load_corpora, split_corpora, tell, write_protocol
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
         for name, corpus in corpora.items()
         for count in (*corpus.counts, *count_unused(corpus))
     ]
-    console = Console()
+    console = TextConsole()
     console.print(folder_table(folders))
     protocol = split_corpora(data, corpora)
     overlaps = audit(protocol.videos)

@@ -28,7 +28,8 @@ from deepfake.reports.contact_sheet import (
     shorten,
     write,
 )
-from deepfake.reports.plots import FAKE_COLOUR, REAL_COLOUR, save
+from deepfake.reports.palette import FAKE_COLOUR, REAL_COLOUR
+from deepfake.reports.plots import save
 from deepfake.reports.tables import shown
 from deepfake.tasks.assemble import face_settings, make_datamodule
 from deepfake.tasks.protocol import announced

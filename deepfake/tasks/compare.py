@@ -1,4 +1,4 @@
-"""Compare runs and sweeps: a table, and a plot where one value varies."""
+"""Compare runs and sweeps: a table with paired differences, plots, a page."""
 
 from __future__ import annotations
 
@@ -9,19 +9,32 @@ from omegaconf import DictConfig
 
 from deepfake.config import to_plain
 from deepfake.errors import UserError
-from deepfake.reports.comparison import compare, print_comparison, write_comparison
+from deepfake.reports.comparison import compare, print_comparison
+from deepfake.reports.comparison_page import write_comparison
 from deepfake.reports.runs import find_runs, read_run
 from deepfake.reports.tables import shown
+from deepfake.scoring.intervals import Resampling
+from deepfake.scoring.metrics import RATES
 
 log = logging.getLogger(__name__)
 
 
 def main(cfg: DictConfig, run_dir: Path) -> None:
-    """Print the table of cfg.runs, and write compare.csv, compare.md and perhaps compare.png."""
-    wanted = to_plain(cfg)["runs"]
+    """Print the table of cfg.runs, and write compare.csv, .md, .html and its plots."""
+    config = to_plain(cfg)
+    wanted = config["runs"]
+    if config["rate"] not in RATES:
+        raise UserError(f"rate={config['rate']}: must be one of {', '.join(RATES)}")
+    if config["resamples"] < 1:
+        raise UserError(f"resamples={config['resamples']}: differences need one at least, and better 2000")
     places = [Path(place) for place in (wanted if isinstance(wanted, list) else [wanted])]
     folders = dict.fromkeys(folder for place in places for folder in runs_in(place))
-    comparison = compare([read_run(folder) for folder in folders])
+    comparison = compare(
+        [read_run(folder) for folder in folders],
+        reference=config["reference"],
+        rate=config["rate"],
+        how=Resampling(num=config["resamples"]),
+    )
     print_comparison(comparison, "runs")
     write_comparison(comparison, run_dir, "compare")
     log.info("results in %s", shown(run_dir))

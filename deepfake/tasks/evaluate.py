@@ -15,6 +15,7 @@ from deepfake.records import SPLITS
 from deepfake.tasks.assemble import make_datamodule, prepare
 from deepfake.tasks.protocol import announced_against
 from deepfake.tasks.results import conclude
+from deepfake.tasks.tracking import publish, tracked
 from deepfake.training.checkpoint import load_detector
 from deepfake.training.module import DetectorModule
 from deepfake.training.progress import hush_copies
@@ -43,4 +44,13 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     if not trainer.is_global_zero:
         return
     assert module.test_result is not None
-    conclude(run_dir, config["split"], datamodule, module.test_result, recipe)
+    with tracked({"logger": {}, **config, "resume": None}, run_dir) as loggers:
+        conclude(
+            run_dir,
+            config["split"],
+            datamodule,
+            module.test_result,
+            recipe.decision,
+            resamples=config["resamples"],
+        )
+        publish(loggers, run_dir, datamodule.store, step=0)

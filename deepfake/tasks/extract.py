@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.table import Table
 
 from deepfake.config import to_plain
@@ -19,6 +18,7 @@ from deepfake.faces.fill import Filled
 from deepfake.faces.store import FaceStore, loss_of
 from deepfake.reports.contact_sheet import SheetTrack, choose_tracks, evenly, plot_tracks
 from deepfake.reports.tables import shown
+from deepfake.reports.terminal import TextConsole
 from deepfake.tasks.assemble import face_settings, make_fill, make_store
 from deepfake.tasks.protocol import announced
 
@@ -34,7 +34,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     (run_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     tracks = [sheet_track(store, filled.rows, *choice) for choice in choose_tracks(filled.rows, 24, seed=0)]
     plot_tracks(tracks, run_dir / "faces.png", title=f"{data['name']} faces")
-    console = Console()
+    console = TextConsole()
     console.print(coverage_table(store, filled.rows))
     if summary["losses"]:
         console.print(loss_table(store, filled.rows))

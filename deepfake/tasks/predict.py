@@ -4,213 +4,203 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+import time
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
+from rich.progress import TextColumn
 
 from deepfake.config import to_plain
-from deepfake.data.dataset import to_tensor, window_crops
-from deepfake.data.windows import eval_windows, scored_tracks, track_frames
-from deepfake.errors import SomeFailed, UserError
-from deepfake.faces.jobs import faces_of, fitting
-from deepfake.faces.store import NO_FACE
-from deepfake.faces.video_faces import VideoFaces
-from deepfake.models.detector import Detector
-from deepfake.models.shared_frames import score_windows
-from deepfake.parallel import Executor, Failure, progress_bar
-from deepfake.reports.prediction_page import write_page
-from deepfake.reports.tables import shown, write_csv
-from deepfake.scoring.aggregate import WindowScores, score_tracks, score_videos, verdict
+from deepfake.errors import SomeFailed, Stopped, UserError
+from deepfake.faces.claims import DISK_FULL
+from deepfake.parallel import progress_bar
+from deepfake.prediction.artifacts import Artifacts, explainable, page_of
+from deepfake.prediction.collection import Found, collect
+from deepfake.prediction.files import Judged, predict_files
+from deepfake.prediction.journal import Journal
+from deepfake.prediction.loaded import LoadedDetector
+from deepfake.reports.environment import environment
+from deepfake.reports.model_facts import ModelFacts
+from deepfake.reports.prediction_page import Tally, write_index_page
+from deepfake.reports.predictions import SCHEMA, write_predictions
+from deepfake.reports.tables import shown
+from deepfake.scoring.aggregate import TRACK_RULES, WINDOW_RULES
+from deepfake.scoring.decision import Decision
+from deepfake.scoring.prediction import Prediction
 from deepfake.tasks.assemble import make_executor, pick_device
 from deepfake.tasks.weights import chosen_detector
-from deepfake.training.checkpoint import Recipe
-from deepfake.video.images import IMAGE_SUFFIXES
-from deepfake.video.probe import VIDEO_SUFFIXES
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ("file", "status", "prob", "verdict", "tracks", "frames", "reason")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrackPrediction:
-    """One face over time: its prob and that of each window; times in seconds, box of the middle frame."""
-
-    track: int
-    prob: float
-    frames: int
-    start_s: float
-    end_s: float
-    box: list[float]
-    windows: list[dict[str, float]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prediction:
-    """What is said of one file. prob is None when no face was found or the file could not be read."""
-
-    file: str
-    status: str
-    prob: float | None
-    verdict: str
-    reason: str
-    sampled_frames: int = 0
-    face_frames: int = 0
-    tracks: list[TrackPrediction] = field(default_factory=list)
-    portrait: bytes = b""  # JPEG of the face that decided
-
-    def row(self) -> dict[str, Any]:
-        """A row of COLUMNS; frames are those on which a scored face was seen."""
-        return {
-            "file": self.file,
-            "status": self.status,
-            "prob": "" if self.prob is None else f"{self.prob:.6f}",
-            "verdict": self.verdict,
-            "tracks": len(self.tracks),
-            "frames": self.face_frames,
-            "reason": self.reason,
-        }
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, without the picture."""
-        return {name: value for name, value in asdict(self).items() if name != "portrait"}
+JOURNAL = "records.jsonl"
+LOG_EVERY_S = 60  # where nobody sees the progress bar
+TOLD = 20  # files whose prob is told on the terminal
 
 
 def main(cfg: DictConfig, run_dir: Path) -> None:
-    """Score every file, write the run folder; raises SomeFailed if files could not be read."""
-    device = pick_device(cfg.parallel.device)
-    detector, recipe = chosen_detector(cfg, device=device)
-    config = to_plain(cfg)
-    changes = {name: config[name] for name in ("track_rule", "threshold") if config[name] is not None}
-    recipe = replace(recipe, **changes)
-    files = collect_files(config["input"])
-    found: dict[Path, Prediction] = {}
-    with progress_bar() as progress:
-        task = progress.add_task("scoring", total=len(files))
-        for prediction in predict_files(detector, recipe, files, make_executor(cfg), device=device):
-            found[Path(prediction.file)] = prediction
-            progress.advance(task)
-    predictions = [found[file] for file in files]
-    write_csv(run_dir / "predictions.csv", COLUMNS, [prediction.row() for prediction in predictions])
-    source = config["checkpoint"] or config["weights"]
-    about = {"checkpoint": source, "threshold": recipe.threshold, "recipe": recipe.to_dict()}
-    answer = {"format": 1, **about, "files": [prediction.to_dict() for prediction in predictions]}
-    (run_dir / "predictions.json").write_text(json.dumps(answer, indent=1) + "\n")
-    write_page(run_dir / "report.html", predictions, threshold=recipe.threshold, checkpoint=source)
-    for prediction in predictions[:20]:
-        prob = "  -  " if prediction.prob is None else f"{prediction.prob:.3f}"
-        log.info("%s  %-12s  %s  %s", prob, prediction.verdict, prediction.file, prediction.reason)
+    """Score every file, write the run folder; raises SomeFailed if files could not be read.
+
+    Each file is written down as it is finished, and what is finished is reported however the run ends.
+    Raises Stopped if the disk is full.
+    """
+    config, device = to_plain(cfg), pick_device(cfg.parallel.device)
+    check_resume(config["resume"])
+    detector = chosen_detector(cfg, device=device)
+    if config["explain"]:
+        explainable(detector)
+    detector = detector.deciding(decided(detector.recipe.decision, config))
+    files = collect(config["input"], recursive=config["recursive"])
+    wanted = {name: config[name] for name in ("pages", "annotate", "explain")}
+    journal = Journal(run_dir / JOURNAL, f"{detector.job} {json.dumps(wanted)}", resume=config["resume"])
+    todo = left_to_do(journal, files) if config["resume"] else files
+    header = describe(detector, by_command=config["threshold"] is not None)
+    artifacts = Artifacts(run_dir, ModelFacts.from_header(header), **wanted)
+    try:
+        with (
+            TemporaryDirectory(dir=run_dir, prefix="faces_", ignore_cleanup_errors=True) as spill,
+            closing(
+                predict_files(detector, todo, make_executor(cfg), device=device, spill=Path(spill))
+            ) as results,
+            closing(with_progress(results, len(todo))) as watched,
+        ):
+            for judged in watched:
+                if judged.faces is not None:
+                    # before the file counts as finished, so that a resumed run lacks none of it
+                    artifacts.write(judged.found.path, judged.prediction, judged.faces, detector)
+                journal.add(judged)
+                del judged  # else its faces would stay while the next file is judged
+    except BaseException as err:
+        if isinstance(err, OSError) and err.errno in DISK_FULL:
+            raise full_disk(run_dir, journal, files) from err
+        if journal.entries:
+            write_reports(run_dir, header, journal, files)
+        if isinstance(err, KeyboardInterrupt):
+            raise KeyboardInterrupt(going_on(run_dir, journal, files)) from None
+        raise
+    failed = write_reports(run_dir, header, journal, files)
+    tell(journal.predictions(files[:TOLD]))
     log.info("results in %s", shown(run_dir))
-    if failed := sum(prediction.status == "error" for prediction in predictions):
+    if failed:
         raise SomeFailed(
             f"{failed} of {len(files)} files could not be read: see {shown(run_dir / 'predictions.csv')}"
         )
 
 
-def collect_files(given: str | Sequence[str]) -> list[Path]:
-    """Files as given, folders replaced by the videos and images below them in order of name, each once."""
-    paths = [Path(given)] if isinstance(given, str) else [Path(path) for path in given]
-    if missing := [path for path in paths if not path.exists()]:
-        raise UserError(f"input={missing[0]}: no such file or folder")
-    known = VIDEO_SUFFIXES | IMAGE_SUFFIXES
-    files: dict[Path, None] = {}
-    for path in paths:
-        below = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in known)
-        files |= dict.fromkeys(below if path.is_dir() else [path])
-    if not files:
-        raise UserError(f"input={given}: no video or image in it ({', '.join(sorted(known))})")
-    return list(files)
+def check_resume(resume: Any) -> None:
+    """Raise UserError unless the command says which run goes on."""
+    if not isinstance(resume, bool):
+        raise UserError(f"resume={resume}: true or false; hydra.run.dir=… says which run goes on")
+    named = not HydraConfig.initialized() or any(
+        override.startswith("hydra.run.dir=") for override in HydraConfig.get().overrides.hydra
+    )
+    if resume and not named:
+        raise UserError("resume=true: say which run goes on: hydra.run.dir=outputs/predict/NAME")
 
 
-def predict_files(
-    detector: Detector, recipe: Recipe, files: Sequence[Path], executor: Executor, *, device: str
-) -> Iterator[Prediction]:
-    """A prediction for every file, as they become ready; the executor's workers extract the faces."""
-    extract = partial(faces_of, settings=recipe.face_settings, device=device)
-    given: dict[Path, list[str]] = {}  # by the name that a worker started in another folder finds it under
-    for file in files:
-        given.setdefault(file.absolute(), []).append(str(file))
-    for outcome in fitting(executor, len(given)).map_unordered(extract, list(given)):
-        for name in given[outcome.item]:
-            if isinstance(outcome.result, Failure):
-                yield Prediction(
-                    file=name, status="error", prob=None, verdict="undetermined", reason=outcome.result.reason
-                )
-            else:
-                yield predict_faces(detector, recipe, name, outcome.result)
+def left_to_do(journal: Journal, files: Sequence[Found]) -> list[Found]:
+    """The files that a resumed run has not finished, or that have changed since."""
+    left = [found for found in files if not journal.holds(found)]
+    for found in left:
+        journal.forget(found)
+    log.info("resuming: %d of %d files are finished already", len(files) - len(left), len(files))
+    return left
 
 
-def predict_faces(detector: Detector, recipe: Recipe, file: str, faces: VideoFaces) -> Prediction:
-    """The prediction for one file's faces."""
-    scores = score_faces(detector, recipe, faces)
-    prob = score_videos(scores, rule=recipe.track_rule).get(0)
-    tracks = describe_tracks(scores, faces)
-    seen = [np.asarray(faces.column("frame")[faces.track_rows[track.track]]) for track in tracks]
-    top = max(tracks, key=lambda track: track.prob, default=None)
-    return Prediction(
-        file=file,
-        status="ok",
-        prob=prob,
-        verdict=verdict(prob, recipe.threshold),
-        reason="" if tracks else NO_FACE.format(len(faces.sampled)),
-        sampled_frames=len(faces.sampled),
-        face_frames=len(np.unique(np.concatenate(seen))) if seen else 0,
-        tracks=tracks,
-        portrait=faces.jpegs([middle_row(faces, top.track)])[0] if top else b"",
+def with_progress(results: Iterator[Judged], total: int) -> Generator[Judged]:
+    """The same, with a progress bar, or a line a minute where there is no terminal."""
+    start = logged = time.monotonic()
+    with progress_bar(TextColumn("{task.fields[pace]}")) as progress:
+        task = progress.add_task("scoring", total=total, pace="")
+        for count, judged in enumerate(results, 1):
+            yield judged
+            del judged
+            pace = f"{count / (time.monotonic() - start):.2f} files/s"
+            progress.update(task, advance=1, pace=pace)
+            if not progress.console.is_terminal and time.monotonic() - logged > LOG_EVERY_S:
+                logged = time.monotonic()
+                log.info("scoring: %d of %d, %s", count, total, pace)
+
+
+def describe(detector: LoadedDetector, *, by_command: bool) -> dict[str, Any]:
+    """What predictions.json says of the detector and its decision; by_command: the threshold was given."""
+    recipe, stamp = detector.recipe, detector.recipe.protocol
+    fitted = stamp is not None and not by_command
+    decision = asdict(recipe.decision) | {
+        "threshold": recipe.decision.cut,
+        "threshold_origin": "command line" if by_command else "validation" if fitted else "default",
+        "threshold_rule": recipe.threshold_rule if fitted else None,
+    }
+    protocol = stamp and {"name": stamp.get("name"), "hash": stamp.get("hash")}
+    return {
+        "model": {
+            "path": str(detector.path),
+            "sha256": detector.sha256,
+            "fingerprint": detector.fingerprint,
+            "net": recipe.net,
+            "protocol": protocol,
+        },
+        "preprocessing": {"fingerprint": detector.preprocessing_fingerprint, **detector.preprocessing},
+        "decision": decision,
+        "environment": environment(),
+    }
+
+
+def write_reports(run_dir: Path, header: Mapping[str, Any], journal: Journal, files: Sequence[Found]) -> int:
+    """Everything in the run folder that tells of all files, as far as they are finished; how many failed."""
+    done = [entry for found in files if (entry := journal.entries.get(str(found.path)))]
+    failed = sum(not entry.ok for entry in done)
+    counts = {
+        "complete": len(done) == len(files),
+        "num_files": len(files),
+        "num_failed": failed,
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    write_predictions(run_dir, {"schema": SCHEMA, **counts, **header}, journal.predictions(files))
+    write_index_page(
+        run_dir / "report.html",
+        journal.predictions(files),
+        tally=Tally.of(journal.predictions(files)),
+        model=ModelFacts.from_header(header),
+        page_of=partial(page_of, run_dir),
+    )
+    return failed
+
+
+def going_on(run_dir: Path, journal: Journal, files: Sequence[Found]) -> str:
+    """How far an ended run got and how to resume it."""
+    done = sum(str(found.path) in journal.entries for found in files)
+    return (
+        f"{done} of {len(files)} files are finished, see {shown(run_dir)}; the same command with resume=true "
+        f"hydra.run.dir={shown(run_dir)} does the others"
     )
 
 
-def score_faces(detector: Detector, recipe: Recipe, faces: VideoFaces) -> WindowScores:
-    """Logits of the windows that validation and test would score; each frame's features are made once."""
-    windows = [
-        window
-        for track in scored_tracks(track_frames(faces), min_share=recipe.min_track_share)
-        for window in eval_windows(
-            track, detector.input, max_windows=recipe.eval_windows, hop=recipe.eval_hop
-        )
-    ]
-    if not windows:
-        empty = np.zeros(0, np.int64)
-        return WindowScores(empty, empty, empty, np.zeros(0))
-    rows = np.array([window.rows for window in windows])
-    logits = score_windows(detector, rows, lambda some: to_tensor(window_crops(faces, some, detector.input)))
-    video, track, start = np.array([window[:3] for window in windows]).T
-    return WindowScores(video, track, start, logits.double().cpu().numpy())
+def full_disk(run_dir: Path, journal: Journal, files: Sequence[Found]) -> Stopped:
+    """What to say when nothing more can be written."""
+    return Stopped(f"no space left on the disk of {run_dir}: make room; {going_on(run_dir, journal, files)}")
 
 
-def describe_tracks(scores: WindowScores, faces: VideoFaces) -> list[TrackPrediction]:
-    """Each scored track with its windows."""
-    time_s = dict(zip(faces.column("frame").tolist(), faces.column("time_s").tolist(), strict=True))
-    tracks = score_tracks(scores)
-    described = []
-    for track, prob in zip(tracks.track.tolist(), tracks.prob.tolist(), strict=True):
-        rows, own = faces.track_rows[track], scores.track == track
-        times = faces.column("time_s")[rows]
-        described.append(
-            TrackPrediction(
-                track=track,
-                prob=prob,
-                frames=len(rows),
-                start_s=float(times[0]),
-                end_s=float(times[-1]),
-                box=faces.table.column("box")[middle_row(faces, track)].as_py(),
-                windows=[
-                    {"start_frame": start, "start_s": time_s[start], "prob": window_prob}
-                    for start, window_prob in zip(
-                        scores.start[own].tolist(), scores.prob[own].tolist(), strict=True
-                    )
-                ],
-            )
-        )
-    return described
+def tell(predictions: Iterator[Prediction]) -> None:
+    """A line a file on the terminal."""
+    for prediction in predictions:
+        prob = "  -  " if prediction.prob is None else f"{prediction.prob:.3f}"
+        log.info("%s  %-12s  %s  %s", prob, prediction.verdict, prediction.file, prediction.reason)
 
 
-def middle_row(faces: VideoFaces, track: int) -> int:
-    """The row of a track's middle frame."""
-    rows = faces.track_rows[track]
-    return int(rows[len(rows) // 2])
+def decided(decision: Decision, config: Mapping[str, Any]) -> Decision:
+    """The checkpoint's decision with what the command sets; a threshold is one of stated probs."""
+    rules: dict[str, Collection[str]] = {"window_rule": WINDOW_RULES, "track_rule": TRACK_RULES}
+    for name, known in rules.items():
+        if config[name] is not None and config[name] not in known:
+            raise UserError(f"{name}={config[name]}: must be one of {', '.join(known)}")
+    names = (*rules, "calibrate", "undetermined_margin")
+    decision = replace(decision, **{name: config[name] for name in names if config[name] is not None})
+    return decision if config["threshold"] is None else decision.cut_at(config["threshold"])

@@ -52,7 +52,10 @@ def _parts(data: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """cfg.data of each corpus that takes part, by name; what joint data say holds for all their corpora."""
     if "corpora" not in data:
         if data["root"] is None:
-            raise UserError("no value for data.root: add data.root=… to the command")
+            raise UserError(
+                "no value for data.root: add data.root=… to the command, or set the variable that "
+                f"conf/data names for {data['name']}"
+            )
         return {data["name"]: data}
     parts = {name: part for name, part in data["corpora"].items() if part["root"] is not None}
     if not parts:
@@ -98,22 +101,29 @@ def announced_against(
         )
         held_out = [video for video in protocol.videos if video.split == split]
         overlaps = {f"{split} in the training by {trained_by['name']}": overlap(seen, held_out)}
-    return written_down(protocol, overlaps, config["data"]["on_leak"], run_dir)
+    known = trained_by and {name: trained_by[name] for name in ("name", "hash")}
+    return written_down(protocol, overlaps, config["data"]["on_leak"], run_dir, trained_by=known)
 
 
 def written_down(
-    protocol: Protocol, overlaps: Mapping[str, Mapping[str, Share]], on_leak: str, run_dir: Path
+    protocol: Protocol,
+    overlaps: Mapping[str, Mapping[str, Share]],
+    on_leak: str,
+    run_dir: Path,
+    **more: Any,
 ) -> Protocol:
-    """Write protocol.csv and leaks.json into the run folder, log both, see to the leaks."""
-    write_protocol(protocol, overlaps, run_dir)
+    """Write protocol.csv and leaks.json (with more) into the run folder, log both, see to the leaks."""
+    write_protocol(protocol, overlaps, run_dir, **more)
     for line in describe(protocol).splitlines():
         log.info("%s", line)
     tell(leaks(overlaps), on_leak)
     return protocol
 
 
-def write_protocol(protocol: Protocol, overlaps: Mapping[str, Mapping[str, Share]], run_dir: Path) -> None:
-    """protocol.csv, a row a video, and leaks.json."""
+def write_protocol(
+    protocol: Protocol, overlaps: Mapping[str, Mapping[str, Share]], run_dir: Path, **more: Any
+) -> None:
+    """protocol.csv, a row a video, and leaks.json, to which more is added."""
     rows = [
         {
             "video": video.key,
@@ -133,6 +143,7 @@ def write_protocol(protocol: Protocol, overlaps: Mapping[str, Mapping[str, Share
         "dropped": len(dropped),
         "notes": protocol.notes,
         "overlaps": to_json(overlaps),
+        **more,
     }
     (run_dir / "leaks.json").write_text(json.dumps(about, indent=2) + "\n")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ class SweepWatch(Callback):
             log.error("error: %s", err)
             raise SystemExit(2) from err
         warnings.filterwarnings("ignore", message=OLD_NAMES)
-        SWEEP.begin(Path(config.hydra.sweep.dir))
+        SWEEP.begin(Path(config.hydra.sweep.dir), config.hydra.job.name)
 
 
 class Sweep:
@@ -44,13 +45,14 @@ class Sweep:
 
     def __init__(self) -> None:
         self.folder: Path | None = None
+        self.task = ""
         self.before: dict[Path, int] = {}
 
-    def begin(self, folder: Path) -> None:
-        """Watch a folder."""
+    def begin(self, folder: Path, task: str) -> None:
+        """Watch the folder of a task's sweep."""
         os.environ["HYDRA_FULL_ERROR"] = "1"  # what ends a sweep is raised, not printed
         folder.mkdir(parents=True, exist_ok=True)  # a search keeps its study there
-        self.folder = folder
+        self.folder, self.task = folder, task
         self.before = written(folder)
 
     def end(self) -> list[Run]:
@@ -60,7 +62,7 @@ class Sweep:
         now = written(self.folder)
         new = [read_run(run) for run, time in now.items() if self.before.get(run) != time]
         if new:
-            write_table(self.folder)
+            (conclude_matrix if self.task == "evaluate" else write_table)(self.folder)
         return new
 
 
@@ -68,17 +70,40 @@ SWEEP = Sweep()
 
 
 def write_table(folder: Path) -> None:
-    """sweep.csv, sweep.md, perhaps sweep.png, and the same on the terminal."""
-    from deepfake.reports.comparison import compare, print_comparison, write_comparison
+    """sweep.csv, sweep.md, sweep.html and its plots, and the same on the terminal."""
+    from deepfake.reports.comparison import compare, print_comparison
+    from deepfake.reports.comparison_page import write_comparison
 
     runs = [read_run(run) for run in find_runs(folder)]
     comparison = compare(runs)
     print_comparison(comparison, "sweep")
     write_comparison(comparison, folder, "sweep")
+    tell_failures(runs)
+    log.info("the sweep's table is in %s: sweep.html, sweep.md, sweep.csv", shown(folder))
+
+
+def conclude_matrix(folder: Path) -> None:
+    """matrix.csv, .json, .png and .html of evaluations, the same on the terminal and in the tracker."""
+    from deepfake.reports.matrix import matrix_of, print_matrix, write_matrix
+
+    runs = [read_run(run) for run in find_runs(folder)]
+    matrix = matrix_of(runs)
+    print_matrix(matrix)
+    write_matrix(matrix, folder)
+    tell_failures(runs)
+    settings = next((run.setting("logger.wandb") for run in runs if run.setting("logger.wandb")), None)
+    if settings is not None:
+        from deepfake.tasks.tracking import publish_matrix
+
+        publish_matrix(settings, folder, matrix)
+    log.info("the matrix is in %s: matrix.html, .png, .csv, .json", shown(folder))
+
+
+def tell_failures(runs: Sequence[Run]) -> None:
+    """Log every run that was not done."""
     for run in runs:
         if run.status.status != DONE:
             log.error("%s: %s", shown(run.folder), run.status.error or f"status {run.status.status}")
-    log.info("the sweep's table is in %s: sweep.csv, sweep.md", shown(folder))
 
 
 def written(folder: Path) -> dict[Path, int]:

@@ -26,6 +26,7 @@ from deepfake.errors import UserError
 from deepfake.faces.store import FaceStore
 from deepfake.reports.contact_sheet import shorten
 from deepfake.reports.faces import middle_face
+from deepfake.reports.matrix import Matrix, cell_rows
 from deepfake.reports.plots import precision_recall
 from deepfake.scoring.metrics import roc
 
@@ -99,7 +100,9 @@ class WandbRun(WandbLogger):
         """The checkpoint and the protocol as artifacts of the run."""
         import wandb
 
-        checkpoint = wandb.Artifact(f"checkpoint-{self.experiment.id}", "model", metadata=dict(metrics))
+        # W&B takes a hundred values at most
+        told = {name: value for name, value in metrics.items() if "/" not in name or "/video_" in name}
+        checkpoint = wandb.Artifact(f"checkpoint-{self.experiment.id}", "model", metadata=told)
         checkpoint.add_file(str(run_dir / "checkpoints" / "best.ckpt"))
         protocol = wandb.Artifact(f"protocol-{metrics['protocol_hash']}", "protocol")
         for name in ("protocol.csv", "leaks.json"):
@@ -182,19 +185,42 @@ def tell_config(logger: Logger, config: Mapping[str, Any]) -> None:
 
 
 def publish(
-    loggers: Sequence[Logger], run_dir: Path, store: FaceStore, *, step: int, best: ModelCheckpoint
+    loggers: Sequence[Logger],
+    run_dir: Path,
+    store: FaceStore,
+    *,
+    step: int,
+    best: ModelCheckpoint | None = None,
 ) -> None:
     """Show what the test left in the run folder where there is a place for pictures, at a step."""
     for logger in loggers:
         if isinstance(logger, WandbRun):
             logger.publish(run_dir, store, step=step)
-            if best.best_model_score is not None:
+            if best is not None and best.best_model_score is not None:
                 logger.experiment.summary[f"best/{best.monitor}"] = float(best.best_model_score)
         if isinstance(logger, TensorBoardLogger):
             for path in plots(run_dir):
                 with Image.open(path) as image:
                     pixels = np.asarray(image.convert("RGB"))
                 logger.experiment.add_image(f"plots/{path.stem}", pixels, step, dataformats="HWC")
+
+
+def publish_matrix(settings: Mapping[str, Any], folder: Path, matrix: Matrix) -> None:
+    """The matrix of a sweep as a run of its own in the sweep's group."""
+    import wandb
+
+    place: dict[str, Any] = {
+        "save_dir": str(folder),
+        "name": "matrix",
+        "group": settings["group"] or folder.name,
+    }
+    logger: WandbRun = build(settings, **place)
+    logger.start()
+    rows = cell_rows(matrix)
+    table = wandb.Table(list(rows[0]), [list(row.values()) for row in rows])
+    logger.experiment.log({"matrix": wandb.Image(str(folder / "matrix.png")), "matrix/cells": table})
+    wandb.finish()
+    wandb.teardown()
 
 
 def plots(run_dir: Path) -> list[Path]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -19,6 +21,8 @@ from deepfake.errors import UserError
 from deepfake.parallel import keep_freed_memory
 from deepfake.records import FAKE, REAL
 from deepfake.reports.plots import plot_history
+from deepfake.scoring.aggregate import TRACK_RULES, WINDOW_RULES
+from deepfake.scoring.decision import THRESHOLD_RULES, Decision, fitted
 from deepfake.scoring.metrics import goal
 from deepfake.tasks.assemble import face_settings, make_datamodule, prepare
 from deepfake.tasks.protocol import announced
@@ -48,7 +52,8 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
         eval_windows=config["data"]["eval_windows"],
         eval_hop=config["data"]["eval_hop"],
         min_track_share=config["data"]["min_track_share"],
-        track_rule=config["track_rule"],
+        threshold_rule=config["threshold_rule"],
+        **asdict(unfitted(config)),
     )
     resume = checked_resume(config["resume"], recipe)
     detector = build_detector(recipe.net, weights)
@@ -60,6 +65,9 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
         label_smoothing=config["label_smoothing"],
         layer_decay=config["layer_decay"],
         monitor=config["monitor"],
+        fit_decision=partial(
+            fitted, threshold_rule=config["threshold_rule"], target_fpr=config["target_fpr"]
+        ),
         seed=config["seed"],
     )
     if config["compile"]:
@@ -78,16 +86,41 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
             config["trainer"], callbacks=[best, *others], logger=loggers, default_root_dir=str(run_dir)
         )
         prepare(trainer, datamodule)
-        trainer.fit(module, datamodule=datamodule, ckpt_path=resume)
-        trainer.test(module, datamodule=datamodule, ckpt_path=best.best_model_path, verbose=False)
+        trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
+        trainer.test(
+            module, datamodule=datamodule, ckpt_path=best.best_model_path, weights_only=True, verbose=False
+        )
         if trainer.is_global_zero:
             assert module.test_result is not None
             plot_history(
                 sorted(run_dir.glob("logs/version_*/metrics.csv")), run_dir / "plots" / "history.png"
             )
-            conclude(run_dir, "test", datamodule, module.test_result, module.recipe)
+            conclude(
+                run_dir,
+                "test",
+                datamodule,
+                module.test_result,
+                module.recipe.decision,
+                resamples=config["resamples"],
+            )
             publish(loggers, run_dir, datamodule.store, step=trainer.global_step, best=best)
     return None if best.best_model_score is None else float(best.best_model_score)
+
+
+def unfitted(config: Mapping[str, Any]) -> Decision:
+    """The decision that a config asks for, before validation; raises UserError for an unknown rule."""
+    known: dict[str, Collection[str]] = {
+        "window_rule": WINDOW_RULES,
+        "track_rule": TRACK_RULES,
+        "threshold_rule": THRESHOLD_RULES,
+    }
+    for name, rules in known.items():
+        if config[name] not in rules:
+            raise UserError(f"{name}={config[name]}: must be one of {', '.join(rules)}")
+    if not 0 <= config["target_fpr"] < 1:
+        raise UserError(f"target_fpr={config['target_fpr']}: must be a share of the real videos, from 0 to 1")
+    names = ("window_rule", "track_rule", "calibrate", "undetermined_margin")
+    return Decision(**{name: config[name] for name in names})
 
 
 def make_callbacks(config: dict[str, Any], run_dir: Path) -> tuple[ModelCheckpoint, *tuple[Callback, ...]]:
@@ -119,7 +152,9 @@ def checked_resume(resume: str | None, recipe: Recipe) -> Path | None:
     """The checkpoint to go on from; raises UserError if it was made with another model or other faces."""
     if resume is None:
         return None
-    old = read_recipe(read_checkpoint(Path(resume)))
+    checkpoint = read_checkpoint(Path(resume), key="resume")
+    check_paths(checkpoint, Path(resume))
+    old = read_recipe(checkpoint)
     for name in ("net", "faces"):
         if getattr(old, name) != getattr(recipe, name):
             raise UserError(
@@ -127,6 +162,22 @@ def checked_resume(resume: str | None, recipe: Recipe) -> Path | None:
                 f"in {Path(resume).parent.parent / '.hydra' / 'overrides.yaml'}"
             )
     return Path(resume)
+
+
+def check_paths(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Raise UserError where callbacks of a resumed checkpoint speak of checkpoints in another folder.
+
+    Lightning reads the best of them after training, and deletes those that a better one replaces.
+    """
+    states = checkpoint.get("callbacks") or {}
+    if not isinstance(states, Mapping) or not all(isinstance(state, Mapping) for state in states.values()):
+        raise UserError(f"resume={path}: its callbacks have no states")
+    for state in states.values():
+        named = [state.get(f"{kind}_model_path") or "" for kind in ("best", "last", "kth_best")]
+        for name in filter(None, [*named, *(state.get("best_k_models") or ())]):
+            plain = isinstance(name, str) and ".." not in Path(name).parts and "://" not in name
+            if not plain or Path(name).suffix != ".ckpt" or Path(name).parent.name != path.parent.name:
+                raise UserError(f"resume={path}: it names a checkpoint that is not of its run: {name!r:.80}")
 
 
 def announced_for(config: dict[str, Any], run_dir: Path, *, reals_only: bool = False) -> Protocol:
@@ -145,7 +196,7 @@ def announced_for(config: dict[str, Any], run_dir: Path, *, reals_only: bool = F
                 f"the {split} split of {protocol.name} is empty: check data.root and data.protocol"
             )
     if config["resume"] is not None:
-        trained_by = read_recipe(read_checkpoint(Path(config["resume"]))).protocol
+        trained_by = read_recipe(read_checkpoint(Path(config["resume"]), key="resume")).protocol
         if trained_by and trained_by["hash"] != protocol.hash:
             raise UserError(
                 f"resume={config['resume']}: it was trained by protocol {trained_by['name']} "

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from deepfake.config import build, to_plain
+from deepfake.config import NETS, build, to_plain
 from deepfake.errors import UserError
-from deepfake.faces.settings import FaceSettings
+from deepfake.faces.settings import FOLLOWING, SAMPLING, FaceSettings, looking
 from deepfake.models.detector import Detector
 from deepfake.models.published import read_weights
 from deepfake.models.weights import Weights, load_weights
+from deepfake.prediction.loaded import LoadedDetector, load_detector
+from deepfake.prediction.scorer import Scorer
 from deepfake.tasks.assemble import face_settings
-from deepfake.training.checkpoint import Recipe, load_detector, without_downloads
+from deepfake.training.checkpoint import Recipe, without_downloads
 
 log = logging.getLogger(__name__)
 
@@ -32,15 +35,15 @@ def take_weights(cfg: DictConfig) -> Weights | None:
 def build_detector(net: dict[str, Any], weights: Weights | None) -> Detector:
     """The detector of a config, to be trained: with the weights in it if there are any."""
     if weights is None:
-        return build(net)
-    detector: Detector = build(without_downloads(net))
+        return build(net, only=NETS)
+    detector: Detector = build(without_downloads(net), only=NETS)
     head = "" if load_weights(detector, weights) else "; the head starts from random ones"
     log.info("weights of %s from %s%s", weights.made_for, weights.path, head)
     return detector
 
 
-def chosen_detector(cfg: DictConfig, *, device: str) -> tuple[Detector, Recipe]:
-    """The detector of cfg.checkpoint, or of cfg.model with cfg.weights, ready to score, and its recipe.
+def chosen_detector(cfg: DictConfig, *, device: str) -> LoadedDetector:
+    """The detector of cfg.checkpoint, or of cfg.model with cfg.weights, ready to score.
 
     Raises UserError unless it is one of the two, and where a file has nothing to score with.
     """
@@ -51,9 +54,12 @@ def chosen_detector(cfg: DictConfig, *, device: str) -> tuple[Detector, Recipe]:
     if cfg.checkpoint is not None:
         if "model" in cfg:
             raise UserError("model=…: a checkpoint brings its own model; leave model= away")
-        if changed := face_settings(cfg).differences(FaceSettings()):
-            raise UserError(f"faces: a checkpoint brings its own settings; leave these away: {changed}")
-        return load_detector(Path(cfg.checkpoint), device=device)
+        wanted = face_settings(cfg)
+        refuse_other_crops(wanted)
+        loaded = load_detector(cfg.checkpoint, device=device)
+        settings = looking(loaded.recipe.face_settings, wanted)
+        check_crops(loaded.detector, settings)
+        return loaded.looking(settings)
     if "model" not in cfg:
         raise UserError(f"weights={cfg.weights}: say of which model they are, such as model=meso")
     weights = take_weights(cfg)
@@ -61,24 +67,33 @@ def chosen_detector(cfg: DictConfig, *, device: str) -> tuple[Detector, Recipe]:
     if weights.ours:
         raise UserError(f"weights={weights.path}: our own checkpoint; use checkpoint={weights.path}")
     recipe = Recipe(net=to_plain(cfg.model.net), faces=face_settings(cfg).to_dict())
-    detector: Detector = build(without_downloads(recipe.net))
+    detector: Detector = build(without_downloads(recipe.net), only=NETS)
     if not load_weights(detector, weights):
         raise UserError(
             f"weights={weights.path}: no head of this model's kind in it ({weights.made_for}), so it cannot "
             "tell real from fake yet; train one: scripts/train.py weights=…"
         )
     check_crops(detector, recipe.face_settings)
-    return detector.eval().to(device), recipe
+    loaded = LoadedDetector(detector.eval().to(device), recipe, Path(cfg.weights), device)
+    return loaded.looking(recipe.face_settings)
 
 
-def check_crops(detector: Detector, faces: FaceSettings) -> None:
+def refuse_other_crops(wanted: FaceSettings) -> None:
+    """Raise UserError where settings beside a checkpoint ask for more than another look at the video."""
+    usual = FaceSettings()
+    looks = {name: getattr(wanted, name) for name in (*SAMPLING, *FOLLOWING)}
+    if changed := wanted.differences(replace(usual, **looks)):
+        raise UserError(f"faces: a checkpoint brings its own settings; leave these away: {changed}")
+
+
+def check_crops(detector: Scorer, faces: FaceSettings) -> None:
     """Raise UserError where faces are cut too tightly, or in too short clips, for the detector."""
     spec = detector.input
     if spec.margin > faces.margin:
         raise UserError(
             f"faces.margin={faces.margin}: the model wants wider crops; add faces.margin={spec.margin}"
         )
-    if spec.span > faces.clip_frames:
+    if faces.num_clips is not None and spec.span > faces.clip_frames:
         raise UserError(
             f"faces.clip_frames={faces.clip_frames}: the model's window spans {spec.span} frames; add "
             f"faces.clip_frames={spec.span}"

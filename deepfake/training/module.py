@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -15,31 +15,29 @@ from torchmetrics import MeanMetric
 
 from deepfake.data.dataset import Batch, SharedFrames
 from deepfake.models.detector import Detector
-from deepfake.scoring.aggregate import WindowScores, score_videos
-from deepfake.scoring.metrics import (
-    RATES,
-    Metrics,
-    balanced_log_loss,
-    classification_metrics,
-    goal,
-    youden_threshold,
-)
+from deepfake.scoring.aggregate import WindowScores
+from deepfake.scoring.decision import Decision, fitted
+from deepfake.scoring.evaluation import LEVELS, measure
+from deepfake.scoring.metrics import RATES, goal
 from deepfake.scoring.video_scores import VideoScores
-from deepfake.training.checkpoint import KEY, Recipe
+from deepfake.training.checkpoint import KEY, Recipe, read_recipe
 from deepfake.training.param_groups import Optimizers, make_optimizer
 from deepfake.training.schedules import Schedule, constant
 
-MONITORS = ("val/loss", *(f"val/{level}_{rate}" for level in ("video", "frame") for rate in RATES))
+MONITORS = ("val/loss", *(f"val/{level}_{rate}" for level in reversed(LEVELS) for rate in RATES))
 """What validation measures, by any of which a best epoch can be chosen."""
+
+
+FitDecision = Callable[[Decision, WindowScores, dict[int, int]], Decision]
 
 
 class DetectorModule(pl.LightningModule):
     """Trains a detector with binary cross-entropy; scores are gathered with their keys, per video.
 
-    recipe: written into every checkpoint, with the threshold that the last validation chose.
+    recipe: written into every checkpoint, with the decision that was fitted to the last validation.
     optimizer, schedule: still waiting for what they work on. label_smoothing: share of every label that is
     moved to one half. layer_decay: see param_groups. monitor: metric of validation that a plateau watches.
-    seed: of dropout.
+    fit_decision: how a decision is fitted to scores and labels by video. seed: of dropout.
     """
 
     def __init__(
@@ -52,6 +50,7 @@ class DetectorModule(pl.LightningModule):
         label_smoothing: float = 0.0,
         layer_decay: float = 1.0,
         monitor: str = "val/loss",
+        fit_decision: FitDecision = fitted,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -62,6 +61,7 @@ class DetectorModule(pl.LightningModule):
         self.label_smoothing = label_smoothing
         self.layer_decay = layer_decay
         self.monitor = monitor
+        self.fit_decision = fit_decision
         self.seed = seed
         self.train_loss = MeanMetric()
         self.train_loss.persistent(True)  # for epochs that are resumed in the middle
@@ -111,18 +111,16 @@ class DetectorModule(pl.LightningModule):
         self._score(batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Choose the threshold, measure with it, and tell what watches for a plateau."""
+        """Fit the decision, measure with it, and tell what watches for a plateau."""
         scores, labels = self.scores.gather()
-        videos = score_videos(scores, rule=self.recipe.track_rule)
-        threshold = youden_threshold(list(videos.values()), [labels[video] for video in videos])
-        self.recipe = replace(self.recipe, threshold=threshold)
+        self.recipe = self.recipe.deciding(self.fit_decision(self.recipe.decision, scores, labels))
         measured = self._log_metrics("val", scores, labels)
         for config in self.trainer.lr_scheduler_configs:
             if isinstance(config.scheduler, ReduceLROnPlateau):
                 config.scheduler.step(measured[self.monitor])
 
     def on_test_epoch_end(self) -> None:
-        """Measure with the threshold of the checkpoint."""
+        """Measure with the decision of the checkpoint."""
         self.test_result = self.scores.gather()
         self._log_metrics("test", *self.test_result)
 
@@ -155,17 +153,22 @@ class DetectorModule(pl.LightningModule):
         checkpoint[KEY] = self.recipe.to_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the threshold that was chosen with these weights."""
-        self.recipe = replace(self.recipe, threshold=checkpoint[KEY]["threshold"])
+        """Take the decision that was fitted with these weights."""
+        self.recipe = self.recipe.deciding(read_recipe(checkpoint).decision)
 
     def _score(self, batch: SharedFrames) -> None:
         logit = self.detector.score_windows(batch.frames, batch.place)
         self.scores.update(
-            video=batch.video, track=batch.track, start=batch.start, label=batch.label, logit=logit
+            video=batch.video,
+            track=batch.track,
+            start=batch.start,
+            frame=batch.frame,
+            label=batch.label,
+            logit=logit,
         )
 
     def _log_metrics(self, stage: str, scores: WindowScores, labels: dict[int, int]) -> dict[str, float]:
-        metrics = measure(scores, labels, self.recipe)
+        metrics = measure(scores, labels, self.recipe.decision)
         # Lightning logs numbers only; files that people read say null
         numbers = {f"{stage}/{name}": float("nan") if v is None else v for name, v in metrics.items()}
         self.log_dict(numbers)
@@ -183,21 +186,3 @@ def num_steps(trainer: pl.Trainer) -> int:
     limit, batches = trainer.limit_train_batches, trainer.datamodule.num_train_batches  # type: ignore[attr-defined]
     batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
     return -(-batches // trainer.accumulate_grad_batches) * trainer.max_epochs
-
-
-def measure(scores: WindowScores, labels: dict[int, int], recipe: Recipe) -> Metrics:
-    """Loss, and frame- and video-level metrics named level_metric; the frame level counts every window once.
-
-    labels: by video. A frame detector's windows are single frames. The loss weighs both classes alike.
-    """
-    videos = score_videos(scores, rule=recipe.track_rule)
-    window_labels = np.array([labels[video] for video in scores.video.tolist()], np.int64)
-    levels = {
-        "frame": (scores.prob, window_labels),
-        "video": (np.array(list(videos.values())), np.array([labels[video] for video in videos], np.int64)),
-    }
-    metrics: Metrics = {"loss": balanced_log_loss(scores.logit, window_labels)}
-    for level, (prob, label) in levels.items():
-        values = classification_metrics(prob, label, threshold=recipe.threshold)
-        metrics |= {f"{level}_{name}": value for name, value in values.items()}
-    return metrics

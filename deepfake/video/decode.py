@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import overload
 
 import av
+import cv2
 import numpy as np
 
 from deepfake.errors import DecodeError
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 
 Decoded = av.VideoFrame | np.ndarray
 """A frame as its reader gives it: PyAV's own, usually YUV, or RGB (H, W, 3) uint8, turned."""
+PLANAR = frozenset("yuv420p yuvj420p yuv422p yuvj422p yuv444p yuvj444p".split())
+"""Formats whose frames are three planes of bytes."""
 SKIPPING = frozenset("h264 hevc mpeg2video mpeg4".split())
 """Codecs whose decoder takes or leaves each frame as told; that of AV1 works ahead and loses wanted ones."""
 
@@ -58,6 +61,52 @@ class Shown(Sequence[np.ndarray]):
         return Shown(self.frames[place]) if isinstance(place, slice) else to_rgb(self.frames[place])
 
 
+def small_yuv(
+    frames: Sequence[np.ndarray],
+    place: int,
+    size: tuple[int, int],
+    part: tuple[slice, slice] = (slice(None), slice(None)),
+    *,
+    interpolation: int,
+) -> np.ndarray:
+    """A part (rows, columns) of a frame in Y, Cb, Cr, resized to (width, height): (height, width, 3) uint8.
+
+    A frame as the decoder gave it is not converted for that: its brightness has the video's own range.
+    """
+    frame = frames.frames[place] if isinstance(frames, Shown) else frames[place]
+    if isinstance(frame, av.VideoFrame) and frame.format.name in PLANAR and not round(frame.rotation):
+        whole = (frame.height, frame.width)
+        planes = (
+            np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[
+                :, : plane.width
+            ]
+            for plane in frame.planes
+        )
+        cuts = (plane[scaled(part, plane.shape, whole)] for plane in planes)
+        return np.dstack([cv2.resize(cut, size, interpolation=interpolation) for cut in cuts])
+    rgb = cv2.resize(to_rgb(frame)[part], size, interpolation=interpolation)
+    return cv2.cvtColor(rgb, cv2.COLOR_RGB2YCrCb)[..., [0, 2, 1]]
+
+
+def size_of(frames: Sequence[np.ndarray], place: int) -> tuple[int, int]:
+    """Height and width of a frame as shown, without converting it."""
+    frame = frames.frames[place] if isinstance(frames, Shown) else frames[place]
+    if isinstance(frame, np.ndarray):
+        return frame.shape[0], frame.shape[1]
+    turned = frame.rotation % 180 != 0
+    return (frame.width, frame.height) if turned else (frame.height, frame.width)
+
+
+def scaled(part: tuple[slice, slice], shape: tuple[int, ...], whole: tuple[int, int]) -> tuple[slice, slice]:
+    """A part of a picture of whole (height, width) in a plane of another shape, at least one pixel of it."""
+    slices = []
+    for own, size, full in zip(part, shape, whole, strict=True):
+        start, stop, _ = own.indices(full)
+        first = min(start * size // full, size - 1)
+        slices.append(slice(first, max(-(-stop * size // full), first + 1)))
+    return slices[0], slices[1]
+
+
 def read_frames(path: Path, wanted: np.ndarray, scanned: Scan) -> Iterator[np.ndarray]:
     """Each wanted frame, (H, W, 3) uint8 RGB as shown; see decoded_frames."""
     return map(to_rgb, decoded_frames(path, wanted, scanned))
@@ -91,11 +140,13 @@ def decoded_frames(path: Path, wanted: np.ndarray, scanned: Scan) -> Iterator[De
 def decord_can(scanned: Scan) -> bool:
     """Whether decord reads such a file right.
 
-    It has no AV1, confuses H.264 in AVI, starts some frames late in MPEG-TS, ignores edit lists, and turns
-    pictures in MP4 and MOV only.
+    It has no AV1, confuses H.264 in AVI, and now and then the last B-frames of any codec there, starts some
+    frames late in MPEG-TS, ignores edit lists, and turns pictures in MP4 and MOV only.
     """
     info = scanned.info
-    confused = info.container == "mpegts" or (info.container == "avi" and info.codec == "h264")
+    confused = info.container == "mpegts" or (
+        info.container == "avi" and (info.codec == "h264" or scanned.reordered)
+    )
     turned = info.rotation_deg != 0 and info.container != "mov"
     return info.codec != "av1" and not confused and not turned and not scanned.trimmed
 

@@ -22,12 +22,14 @@ class Scan:
 
     stamps: (N,) int64, the same as the file has it, in ticks; None where the file does not tell.
     trimmed: some coded frames are never shown, by an edit list or since the file starts inside a group.
+    reordered: frames are coded in another order than they are shown in.
     """
 
     info: VideoInfo
     time_s: np.ndarray
     stamps: np.ndarray | None
     trimmed: bool
+    reordered: bool
 
 
 def probe(path: Path) -> VideoInfo:
@@ -61,18 +63,25 @@ def _scan(path: Path) -> Scan:
     container, stream = open_video(path)
     with container:
         # stamps only: the packets themselves are the whole file
-        packets = [(packet.pts, packet.is_discard) for packet in container.demux(stream) if packet.size]
+        packets = []
+        held: dict[int | None, int] = {}  # ticks that a frame is shown, by its stamp
+        for packet in container.demux(stream):
+            if packet.size:
+                packets.append((packet.pts, packet.is_discard))
+                held[packet.pts] = packet.duration or 0
         fps = float(stream.average_rate or stream.guessed_rate or 25)
         tick_s = float(stream.time_base or 0)
     container, stream = open_video(path)
     with container:
         first = next(container.decode(stream), None)
         codec, name = stream.codec_context.name, container.format.name.split(",")[0]
+        reordered = bool(stream.codec_context.has_b_frames)
     stamps = _shown_stamps(packets, first.pts if first else None, name)
     num_frames = len(stamps) if stamps is not None else sum(not discard for _, discard in packets)
     if first is None or not num_frames:
         raise ValueError("no frame in it")
     ticks_s = stamps * tick_s if stamps is not None else np.arange(num_frames) / fps
+    last_s = held[int(stamps[-1])] * tick_s if stamps is not None else 0
     turned = first.rotation % 180 != 0
     info = VideoInfo(
         num_frames=num_frames,
@@ -82,8 +91,9 @@ def _scan(path: Path) -> Scan:
         rotation_deg=int(first.rotation),
         codec=CODEC_NAMES.get(codec, codec),
         container=name,
+        duration_s=round(float(ticks_s[-1] - ticks_s[0] + (last_s or 1 / fps)), 6),
     )
-    return Scan(info, ticks_s - ticks_s[0], stamps, trimmed=num_frames < len(packets))
+    return Scan(info, ticks_s - ticks_s[0], stamps, num_frames < len(packets), reordered)
 
 
 def _shown_stamps(

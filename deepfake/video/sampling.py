@@ -5,25 +5,31 @@ from __future__ import annotations
 import numpy as np
 
 
-def clip_indices(num_frames: int, *, num_clips: int, clip_frames: int) -> list[np.ndarray]:
+def clip_indices(num_frames: int, *, num_clips: int | None, clip_frames: int) -> list[np.ndarray]:
     """Frame indices of each clip, (clip_frames,) int64, consecutive, never overlapping.
 
     The first clip starts with the video and the last ends with it; a single clip sits in the middle. A
     video too short for all clips gets fewer; one shorter than a clip gives one clip of all its frames.
+    num_clips: None = every frame, in clips one right after the other, of which the last may be shorter.
     """
+    if num_clips is None:
+        return pieces(np.arange(num_frames), clip_frames)
     length = min(clip_frames, num_frames)
     count = max(1, min(num_clips, num_frames // max(length, 1)))
     return [start + np.arange(length) for start in spread_starts(num_frames - length, count)]
 
 
 def timed_clip_indices(
-    time_s: np.ndarray, *, num_clips: int, clip_frames: int, sample_fps: float
+    time_s: np.ndarray, *, num_clips: int | None, clip_frames: int, sample_fps: float
 ) -> list[np.ndarray]:
     """Like clip_indices, but a clip's frames stand about 1 / sample_fps seconds apart.
 
     time_s: (N,) presentation times in ascending order. Each wanted moment takes the nearest frame, each
     frame at most once: where the video is slower than sample_fps, its frames are taken one by one.
     """
+    if num_clips is None:
+        whole = timed_clip_indices(time_s, num_clips=1, clip_frames=len(time_s), sample_fps=sample_fps)
+        return pieces(np.concatenate(whole), clip_frames)
     frame_s = float(np.median(np.diff(time_s))) if len(time_s) > 1 else 0.0
     step_s = max(1 / sample_fps, frame_s)
     end = float(time_s[-1] - time_s[0]) / step_s  # in steps, as all lengths below
@@ -45,6 +51,11 @@ def timed_clip_indices(
             clips.append(clip)
             free = int(clip[-1]) + 1
     return clips
+
+
+def pieces(frames: np.ndarray, length: int) -> list[np.ndarray]:
+    """Frame indices cut into pieces of this length, of which the last may be shorter."""
+    return [frames[start : start + length] for start in range(0, len(frames), length)]
 
 
 def spread_starts(last: int, count: int) -> list[int]:

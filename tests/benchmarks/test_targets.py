@@ -20,7 +20,7 @@ SMALL_DETECTORS = tuple(
 )
 SPEED = {"speedup_over_baseline", "total_speedup", "wall_over_decode"}
 RECALL = {"face_recall", "face_recall_any_score"}
-STAGES = {f"share_{stage}" for stage in ("scan", "decode", "detect", "crop", "write")}
+STAGES = {f"share_{stage}" for stage in ("scan", "decode", "detect", "follow", "crop", "write")}
 MEMORY = {"peak_memory_mb", "peak_memory_short_mb", "memory_growth"}
 BYTES = {"bytes_ratio", "bytes_ratio_capped", "bytes_over_jpeg_folder", "bytes_a_crop"}
 READING = {"read_over_decode", "read_over_jpeg_folder", "read_over_tensors", "windows_per_s"}
@@ -118,7 +118,9 @@ def test_training_needs_two_videos(composed: Composed, tmp_path: Path, films: st
 
 
 def test_an_unknown_target_is_refused_with_those_that_are_known(composed: Composed, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^target=stores: must be one of extract, store, windows, train$"):
+    with pytest.raises(
+        UserError, match=r"^target=stores: must be one of extract, store, windows, train, metrics, predict$"
+    ):
         benchmark.main(composed("benchmark", "target=stores"), tmp_path)
     with pytest.raises(UserError, match="no value for target: add target=…"):
         benchmark.main(composed("benchmark"), tmp_path)
@@ -127,3 +129,38 @@ def test_an_unknown_target_is_refused_with_those_that_are_known(composed: Compos
 def test_frames_are_whole_clips(composed: Composed, tmp_path: Path, films: str) -> None:
     with pytest.raises(UserError, match=r"frames=9: must be a multiple of faces\.clip_frames=8"):
         benchmark.main(composed("benchmark", "target=extract", "frames=9", films, *TINY), tmp_path)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+def test_measuring_many_scores_is_measured(composed: Composed, tmp_path: Path) -> None:
+    small = ("score_videos=200", "score_frames=5", "resamples=50", "repeats=1", "device=cpu")
+    benchmark.main(composed("benchmark", "target=metrics", *small), tmp_path)
+    figures = figures_of(tmp_path)
+    names = {"seconds", "peak_memory_mb", "speedup_over_torchmetrics"}
+    assert set(figures) == {f"metrics/{name}" for name in names}
+    details = json.loads((tmp_path / "details.json").read_text())
+    assert (details["frames"], details["videos"], details["coverage"]) == (1000, 200, 1.0)
+    assert details["video_auroc_low"] < details["video_auroc"] < details["video_auroc_high"]
+
+
+def test_prediction_is_measured_beside_the_usual_script_with_the_same_network(
+    composed: Composed, tmp_path: Path, films: str
+) -> None:
+    small = ("target=predict", "frames=6", "quick.num_clips=1", SMALL_DETECTORS[0], films)
+    benchmark.main(composed("benchmark", *small, *TINY), tmp_path)
+    figures = figures_of(tmp_path)
+    names = {
+        "speedup_over_baseline",
+        "speedup_one_process",
+        "videos_per_minute",
+        "baseline_videos_per_minute",
+    }
+    assert set(figures) == {f"predict/{name}" for name in names}
+    details = json.loads((tmp_path / "details.json").read_text())
+    assert (details["network"], details["workers"], details["faces"]["num_clips"]) == ("Meso4", 1, 1)
+    (own,) = details["videos"].values()
+    assert figures["predict/speedup_over_baseline"] == pytest.approx(own["baseline_s"] / own["ours_s"])
+    assert figures["predict/speedup_one_process"] == pytest.approx(own["baseline_s"] / own["alone_s"])
+    assert figures["predict/videos_per_minute"] == pytest.approx(60 / own["ours_s"])
+    assert details["largest_prob_difference"] == pytest.approx(abs(own["baseline_prob"] - own["ours_prob"]))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["benchmark.json", "details.json"]

@@ -12,6 +12,9 @@ from deepfake.data.dataset import (
     WindowSampler,
     window_crops,
 )
+from deepfake.data.distort import ClipDistortion
+from deepfake.data.transforms import fit
+from deepfake.faces.crop import decode_jpeg
 from deepfake.faces.store import FaceStore
 from deepfake.records import InputSpec, Window
 
@@ -41,6 +44,32 @@ def test_frames_come_in_any_order_of_rows(crops: StoredCrops) -> None:
     shared = SharedFramesDataset(crops)[[Window(0, 0, 3, (3, 1, 3))]]
     expected = window_crops(crops.faces(0), (3, 1, 3), crops.spec).transpose(0, 3, 1, 2)
     np.testing.assert_array_equal(shared.frames[shared.place[0]].numpy(), expected)
+
+
+def test_frames_keep_the_index_that_they_have_in_the_video(crops: StoredCrops) -> None:
+    assert SharedFramesDataset(crops)[WINDOWS].frame.tolist() == [[0, 1, 2], [1, 2, 3], [3, 3, 3]]
+
+
+def test_a_distortion_falls_on_the_whole_stored_clip_before_it_is_cropped(crops: StoredCrops) -> None:
+    distortion = ClipDistortion(name="h264", level=5)
+    faces = crops.faces(0)
+    whole = distortion([decode_jpeg(jpeg) for jpeg in faces.jpegs(range(4))], video="a", track=0, clip=0)
+    expected = [fit(crop, crops.spec, stored_margin=faces.settings.margin) for crop in whole]
+    shared = SharedFramesDataset(crops, distortion)[[Window(0, 0, 1, (1, 3, 3))]]
+    found = shared.frames[shared.place[0]].numpy().transpose(0, 2, 3, 1)
+    np.testing.assert_array_equal(found, np.stack([expected[row] for row in (1, 3, 3)]))
+
+
+def test_a_distorted_frame_is_the_same_whatever_else_is_asked_for_and_whatever_its_label(
+    crops: StoredCrops,
+) -> None:
+    dataset = SharedFramesDataset(crops, ClipDistortion(name="gaussian_noise", level=3))
+    together = dataset[WINDOWS]
+    for number in (2, 0, 1):
+        alone = dataset[[WINDOWS[number]]]
+        assert torch.equal(together.frames[together.place[number]], alone.frames[alone.place[0]])
+    # rows 3 of the real and of the fake video, which hold the same pixels under the same key
+    assert torch.equal(together.frames[together.place[1, 2]], together.frames[together.place[2, 0]])
 
 
 def plan(epoch: int) -> list[Window]:

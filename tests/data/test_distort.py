@@ -4,7 +4,15 @@ import cv2
 import numpy as np
 import pytest
 
-from deepfake.data.distort import DISTORTIONS, LEVELS, Distort, block_wise, gaussian_noise
+from deepfake.data.distort import ClipDistortion, Distort
+from deepfake.data.distortions import (
+    DEEPERFORENSICS,
+    DISTORTIONS,
+    LEVELS,
+    SETTINGS,
+    block_wise,
+    gaussian_noise,
+)
 from deepfake.data.transforms import Sample
 from deepfake.errors import UserError
 
@@ -40,7 +48,7 @@ def test_the_same_rng_gives_the_same_bytes(name: str, moving: Sample) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", sorted(set(DISTORTIONS) - {"block_wise", "gaussian_noise", "video_compression"})
+    "name", sorted(set(DISTORTIONS) - {"block_wise", "gaussian_noise", "video_compression", "h264"})
 )
 def test_identical_frames_stay_identical(name: str, still: Sample) -> None:
     out = distort(name, still.frames, 4)
@@ -108,3 +116,29 @@ def test_names_and_levels_are_drawn_evenly_from_those_wanted(moving: Sample) -> 
     names = [f"{name} {level}" for name in ("colour contrast", "gaussian blur") for level in (2, 5)]
     assert sorted(notes) == names
     assert all(abs(count - 500) < 3 * np.sqrt(2000 * 3 / 16) for count in notes.values())
+
+
+def test_training_draws_the_seven_of_deeperforensics_alone() -> None:
+    assert len(DEEPERFORENSICS) == 7
+    assert Distort().names == list(DEEPERFORENSICS)
+    assert set(DISTORTIONS) - set(DEEPERFORENSICS) == {"resize", "jpeg", "h264"}
+    assert {name: len(words) for name, words in SETTINGS.items()} == dict.fromkeys(DISTORTIONS, len(LEVELS))
+
+
+def test_a_clip_is_distorted_as_one_sequence_of_one_size() -> None:
+    rng = np.random.default_rng(0)
+    crops = [rng.integers(0, 256, (side, side, 3), np.uint8) for side in (64, 66, 63)]
+    out = ClipDistortion(name="h264", level=3)(crops, video="a", track=0, clip=0)
+    same = np.stack([crop if len(crop) == 66 else cv2.resize(crop, (66, 66)) for crop in crops])
+    np.testing.assert_array_equal(out, distort("h264", same, 3))
+
+
+def test_what_is_random_of_a_clip_follows_from_its_key() -> None:
+    crops = [np.full((64, 64, 3), 128, np.uint8)] * 2
+    noise = ClipDistortion(name="gaussian_noise", level=3, seed=1)
+    once = noise(crops, video="a", track=0, clip=1)
+    np.testing.assert_array_equal(once, noise(crops, video="a", track=0, clip=1))
+    others = [("b", 0, 1, 1), ("a", 1, 1, 1), ("a", 0, 2, 1), ("a", 0, 1, 2)]
+    for video, track, clip, seed in others:
+        other = ClipDistortion(name="gaussian_noise", level=3, seed=seed)
+        assert not np.array_equal(once, other(crops, video=video, track=track, clip=clip))

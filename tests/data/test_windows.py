@@ -138,3 +138,10 @@ def test_an_epoch_is_a_function_of_seed_and_epoch_and_differs_from_the_next() ->
     assert plan(0, 3) != plan(0, 4)
     assert plan(0, 3) != plan(1, 3)
     assert len(plan(0, 3)) == 24
+
+
+def test_so_many_frames_are_enough_however_long_another_track_is() -> None:
+    tracks = [track({0: list(range(size))}) for size in (100, 20, 16, 15)]
+    assert [len(t) for t in scored_tracks(tracks, min_share=0.25)] == [100]
+    assert [len(t) for t in scored_tracks(tracks, min_share=0.25, enough_frames=16)] == [100, 20, 16]
+    assert [len(t) for t in scored_tracks(tracks[2:], min_share=0.25, enough_frames=16)] == [16, 15]

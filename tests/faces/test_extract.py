@@ -58,5 +58,5 @@ def test_one_clip_at_a_time_is_in_memory_and_one_face_is_one_track(film: Path) -
 def test_the_seconds_of_each_stage_are_told(film: Path) -> None:
     stopwatch = Stopwatch()
     extract_faces(film, FaceSettings(), one_face, stopwatch)
-    assert set(stopwatch.seconds) == {"scan", "decode", "detect", "crop"}
+    assert set(stopwatch.seconds) == {"scan", "decode", "detect", "follow", "crop"}
     assert all(seconds > 0 for seconds in stopwatch.seconds.values())

@@ -208,10 +208,9 @@ def test_videos_the_store_lacks_are_named(url: str, tmp_path: Path) -> None:
 
 
 def test_a_key_cannot_leave_the_cache(tmp_path: Path) -> None:
-    for key in ("../../a", "real/../../faces2/a", "../faces2/a"):
+    for key in ("../../a", "real/../../faces2/a", "../faces2/a", "/etc/a"):
         with pytest.raises(UserError, match=re.escape(f"video {key!r}: not a key")):
             fetch("memory://x", [key], tmp_path)
-    assert mirror.local_path(tmp_path, "/etc/a") == tmp_path / "faces" / "etc" / "a.arrow"
 
 
 def test_a_missing_package_or_host_or_scheme_is_named(

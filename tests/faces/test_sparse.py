@@ -102,3 +102,19 @@ def test_agreement_asks_for_the_iou_it_is_given() -> None:
     a, b = faces((0.0, 0.0, 40.0, 40.0)), faces((10.0, 0.0, 50.0, 40.0))  # IoU 30 / 50
     assert agreement(a, b, min_iou=0.59) == [(0, 0)]
     assert agreement(a, b, min_iou=0.61) is None
+
+
+def test_where_agreement_is_in_doubt_every_frame_between_is_looked_at() -> None:
+    asked: list[tuple[int, int, list[tuple[int, int]]]] = []
+
+    def doubt(
+        before: tuple[int, Detections], after: tuple[int, Detections], pairs: list[tuple[int, int]]
+    ) -> bool:
+        asked.append((before[0], after[0], pairs))
+        return before[0] == 4
+
+    detector = Seen({step: faces(moving(step)) for step in range(8)})
+    _, looked_at = detect_clip(FRAMES, detector, every=4, min_agreement=0.6, doubt=doubt)
+    assert asked == [(0, 4, [(0, 0)]), (4, 7, [(0, 0)])]
+    assert detector.asked == [[0, 4, 7], [5, 6]]
+    assert looked_at.tolist() == [True] + [False] * 3 + [True] * 4

@@ -91,3 +91,14 @@ def test_pretrained_weights_that_cannot_be_had_give_one_clear_error(
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     with pytest.raises(UserError, match=r"model\.pretrained=true: timm could not load"):
         EfficientNet(name="efficientnet_b0", pretrained=True)
+
+
+def test_the_fingerprint_changes_with_any_weight_and_with_nothing_else() -> None:
+    torch.manual_seed(0)
+    detector = Detector(Meso4(image_size=64), partial(LSTMHead, hidden_size=8), spec(64))
+    before = detector.fingerprint
+    assert len(before) == 64
+    detector.eval()(crops(1, 1, 3, 64, 64))
+    assert detector.fingerprint == before
+    detector.state_dict()["head.linear.bias"] += 1
+    assert detector.fingerprint != before

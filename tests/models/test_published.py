@@ -1,10 +1,13 @@
+import json
 import os
 import pickle
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pytest
 import timm
 import torch
@@ -125,8 +128,8 @@ def test_what_is_no_file_of_weights_is_one_line_that_names_it(tmp_path: Path) ->
         "other.pth": r"not a known layout \(it begins with features\.0\.weight, fc\.weight\)",
         "list.pth": r"not a known layout \(no tensors with names in it\)",
         "cut.safetensors": "damaged safetensors",
-        "empty.pth": "damaged or no file of weights",
-        "page.pth": "refused: it is no plain file of torch.save",
+        "empty.pth": "refused: it is damaged, or no plain file of torch.save",
+        "page.pth": "refused: it is damaged, or no plain file of torch.save",
         "table.h5": "a Keras file of 0 conv2d",
         "cut.h5": "damaged HDF5",
         "none.h5": "no such file",
@@ -136,3 +139,96 @@ def test_what_is_no_file_of_weights_is_one_line_that_names_it(tmp_path: Path) ->
             read_weights(tmp_path / name)
         assert str(caught.value).startswith(f"weights={tmp_path / name}: ")
         assert "\n" not in str(caught.value)
+
+
+def external_link(file: h5py.File, other: Path) -> None:
+    file["conv2d/kernel:0"] = h5py.ExternalLink(other, "/secret")
+
+
+def external_root(file: h5py.File, other: Path) -> None:
+    file["model_weights"] = h5py.ExternalLink(other, "/")
+
+
+def external_storage(file: h5py.File, other: Path) -> None:
+    file.create_dataset("conv2d/kernel:0", (2,), "f4", external=[(str(other), 0, 8)])
+
+
+def virtual(file: h5py.File, other: Path) -> None:
+    layout = h5py.VirtualLayout((2,), "f4")
+    layout[:] = h5py.VirtualSource(other, "secret", (2,))
+    file.create_virtual_dataset("conv2d/kernel:0", layout)
+
+
+def huge(file: h5py.File, other: Path) -> None:
+    file.create_dataset("conv2d/kernel:0", (2**25, 2**25), "f4", chunks=(1, 1))
+
+
+def huge_scattered(file: h5py.File, other: Path) -> None:
+    file.create_dataset("conv2d/kernel:0", (2**25, 2**25), "f4")
+
+
+def compressed(file: h5py.File, other: Path) -> None:
+    file.create_dataset("conv2d/kernel:0", data=np.zeros(2**20, "f4"), compression="gzip")
+
+
+def texts(file: h5py.File, other: Path) -> None:
+    file.create_dataset("conv2d/kernel:0", (2,), h5py.string_dtype())
+
+
+def deep(file: h5py.File, other: Path) -> None:
+    file.create_group("/".join("g" * 50))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [external_link, external_root, external_storage, virtual, huge, huge_scattered, compressed, texts, deep],
+)
+def test_an_hdf5_file_that_leads_elsewhere_or_declares_too_much_is_refused(
+    tmp_path: Path, make: Callable[[h5py.File, Path], None]
+) -> None:
+    other = tmp_path / "other.h5"
+    with h5py.File(other, "w") as file:
+        file["secret"] = np.ones(2, "f4")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        make(file, other)
+    with pytest.raises(UserError, match=r"damaged HDF5 file or none of Keras \(") as caught:
+        read_weights(tmp_path / "x.h5")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"x": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}},
+        {"x": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 4]}},
+        {"x": {"dtype": "F32", "shape": [2**32, 2**32], "data_offsets": [0, 0]}},
+        {"x": {"dtype": "F32", "shape": [1], "data_offsets": [-4, 0]}},
+        {
+            "x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
+            "y": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
+        },
+    ],
+)
+def test_a_safetensors_header_that_lies_is_refused(tmp_path: Path, header: dict[str, Any]) -> None:
+    text = json.dumps(header).encode()
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(4))
+    with pytest.raises(UserError, match="damaged safetensors"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize("value", ["${oc.env:HOME}", {"_target_": "os.system"}, [1, 2]])
+def test_what_a_checkpoint_says_of_its_crops_is_numbers(tmp_path: Path, value: Any) -> None:
+    net = {
+        "backbone": {"_target_": "deepfake.models.mesonet.Meso4"},
+        "input": {"size": value, "margin": 1.3, "mean": [0.0] * 3, "std": [1.0] * 3},
+    }
+    torch.save({"deepfake": {"net": net}, "state_dict": {}}, tmp_path / "best.ckpt")
+    with pytest.raises(UserError, match=r"no checkpoint as scripts/train\.py writes it"):
+        read_weights(tmp_path / "best.ckpt")
+
+
+def test_weights_that_are_no_finite_numbers_are_named(tmp_path: Path) -> None:
+    save_file({"conv_stem.weight": torch.tensor([1.0, float("nan")])}, tmp_path / "x.safetensors")
+    with pytest.raises(UserError, match=r"backbone\.net\.conv_stem\.weight holds what is no finite number"):
+        read_weights(tmp_path / "x.safetensors")

@@ -2,7 +2,8 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 
-from deepfake.reports.comparison import compare, markdown, plotted_key, points, write_comparison
+from deepfake.reports.comparison import compare, markdown, plotted_key, points
+from deepfake.reports.comparison_page import write_comparison
 from deepfake.reports.runs import read_run
 
 WriteRun = Callable[..., Path]
@@ -68,7 +69,9 @@ def test_one_numeric_key_is_plotted_with_all_its_seeds(write_run: WriteRun, tmp_
     comparison = compare([read_run(run) for run in runs])
     assert comparison.keys == ["model.window", "seed"]
     assert plotted_key(comparison) == "model.window"
-    assert points(comparison, "model.window") == {"demo/official (aaaa)": {16.0: [0.9], 1.0: [0.5, 0.7]}}
+    assert points(comparison, "model.window") == {
+        "demo/official (aaaa)": {16.0: [(0.9, None)], 1.0: [(0.5, None), (0.7, None)]}
+    }
     write_comparison(comparison, tmp_path, "compare")
     assert (tmp_path / "compare.png").read_bytes()[:4] == b"\x89PNG"
 

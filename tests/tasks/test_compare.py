@@ -34,7 +34,24 @@ def test_runs_and_sweeps_are_put_into_one_table_each_run_once(composed: Composed
     with (out / "compare.csv").open(newline="") as file:
         rows = [(row["run"], row["model.window"], row["test/video_auroc"]) for row in csv.DictReader(file)]
     assert rows == [("sweep/0_w", "1", "0.5"), ("sweep/1_w", "2", "0.6"), ("single", "4", "0.9")]
-    assert {path.name for path in out.iterdir()} == {"compare.csv", "compare.md", "compare.png"}
+    assert {path.name for path in out.iterdir()} == {
+        "compare.csv",
+        "compare.md",
+        "compare.html",
+        "compare.png",
+    }
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("resamples=0", "resamples=0: differences need one"),
+        ("rate=auc", "rate=auc: must be one of auroc, ap"),
+    ],
+)
+def test_what_cannot_be_told_is_named(composed: Composed, tmp_path: Path, setting: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        compare.main(composed("compare", f"runs={tmp_path}", setting), tmp_path)
 
 
 @pytest.mark.parametrize(("place", "message"), [("none", "no such folder"), ("empty", "no run in it")])

@@ -28,7 +28,7 @@ def test_an_extraction_proves_what_it_did(
     done = summary["extracted"]
     assert (done["videos"], done["frames"]) == (24, 24 * 8)
     assert done["bytes"] == sum(p.stat().st_size for p in (tmp_path / "store" / "faces").rglob("*.arrow"))
-    assert set(done["seconds_by_stage"]) == {"scan", "decode", "detect", "crop", "write"}
+    assert set(done["seconds_by_stage"]) == {"scan", "decode", "detect", "follow", "crop", "write"}
     assert 0 < sum(done["seconds_by_stage"].values()) <= done["wall_s"] + 0.01
     with Image.open(tmp_path / "faces.png") as sheet:
         assert sheet.width > 1000

@@ -188,5 +188,6 @@ def test_a_cluster_that_loses_a_worker_makes_the_same_store(
     process = extract(store, "parallel=cluster", f"parallel.address={address}")
     wait_for(store, 4, process)
     os.killpg(workers[0].pid, signal.SIGKILL)
-    assert num_extracted(finished(process)) == NUM_VIDEOS
+    # it may have been killed between writing a video and saying so: whoever tries it next finds it done
+    assert num_extracted(finished(process)) in (NUM_VIDEOS - 1, NUM_VIDEOS)
     assert files(store) == whole

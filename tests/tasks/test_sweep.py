@@ -144,6 +144,28 @@ def test_window_lengths_are_a_sweep_by_themselves_over_one_store_and_the_same_vi
     assert (tmp_path / "sweep" / "sweep.png").is_file()
 
 
+def test_checkpoints_times_splits_give_a_matrix_with_the_audit_of_each_cell(
+    tiny_demo: tuple[str, ...], trained: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "matrix"
+    checkpoints = [trained / "checkpoints" / f"epoch={epoch:03}.ckpt" for epoch in (0, 1)]
+    listed = ",".join(str(path) for path in checkpoints)
+    done = call("evaluate", folder, "-m", f"checkpoint={listed}", "split=val,test", "trainer=cpu", *tiny_demo)
+    assert done.returncode == 0, done.stdout + done.stderr
+    whole = json.loads((folder / "matrix.json").read_text())
+    assert whole["test"] == ["demo/official (split=val)", "demo/official (split=test)"]
+    assert len(whole["train"]) == 2
+    assert [cell["checkpoint"] for cell in whole["cells"]] == [
+        str(path) for path in checkpoints for _ in (0, 1)
+    ]
+    # all of val stood in selection, nothing of test did
+    assert ["people" in cell["leaks"] for cell in whole["cells"]] == [True, False, True, False]
+    tested = json.loads((trained / "metrics.json").read_text())
+    best = [cell for cell in whole["cells"] if cell["split"] == "test"]
+    assert tested["test/video_auroc"] in [cell["video_auroc"] for cell in best]
+    assert {"matrix.csv", "matrix.png", "matrix.html"} <= {path.name for path in folder.iterdir()}
+
+
 def test_a_search_without_a_finished_trial_ends_with_its_mistake(tmp_path: Path) -> None:
     done = call(
         "train", tmp_path, "experiment=search", "data=folder", "data.root=none", "hydra.sweeper.n_trials=1"

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from PIL import Image
 
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
+from deepfake.reports.matrix import Cell, Matrix, write_matrix
 from deepfake.tasks import train
-from deepfake.tasks.tracking import make_logger
+from deepfake.tasks.tracking import make_logger, publish_matrix
 
 Composed = Callable[..., DictConfig]
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
@@ -129,10 +131,13 @@ def told(run_dir: Path) -> list[Told]:
     return [Told(folder) for folder in sorted(run_dir.glob("wandb/offline-run-*"))]
 
 
-def logged(run_dir: Path, version: int = 0) -> list[dict[str, float]]:
-    """The rows of the CSV without what is empty."""
+def logged(run_dir: Path, version: int = 0) -> list[dict[str, Any]]:
+    """The rows of the CSV without what is empty; what is undefined as W&B writes it."""
     with (run_dir / "logs" / f"version_{version}" / "metrics.csv").open(newline="") as file:
-        return [{name: float(v) for name, v in row.items() if v} for row in csv.DictReader(file)]
+        return [
+            {name: "NaN" if v == "nan" else float(v) for name, v in row.items() if v}
+            for row in csv.DictReader(file)
+        ]
 
 
 def predictions(run_dir: Path) -> list[list[Any]]:
@@ -187,7 +192,8 @@ def test_the_summary_is_metrics_json_and_the_best_value(tracked_run: Path) -> No
 
 def test_plots_and_curves_are_shown(tracked_run: Path) -> None:
     (run,) = told(tracked_run)
-    names = {"roc", "pr", "reliability", "confusion", "scores", "faces", "history"}
+    names = {path.stem for path in tracked_run.glob("plots/*.png")}
+    assert names >= {"roc", "pr", "reliability", "confusion", "scores", "methods", "faces", "history"}
     curves = {"curves/roc_table", "curves/pr_table"}
     assert set(run.shown()) == {f"plots/{name}" for name in names} | curves | {"test/predictions"}
     for name in names:
@@ -316,6 +322,32 @@ def test_artifacts_are_the_checkpoint_and_the_protocol_if_wanted(
     assert kinds(full) == {"model": ["best.ckpt"], "protocol": ["leaks.json", "protocol.csv"]}
 
 
+def test_the_matrix_of_a_sweep_is_a_run_of_its_own_in_the_sweep_s_group(
+    tmp_path: Path, composed: Composed
+) -> None:
+    folder = tmp_path / "sweep_1"
+    folder.mkdir()
+    cell = Cell(
+        run=folder / "0",
+        status="done",
+        error="",
+        checkpoint="a.ckpt",
+        stage="test",
+        metrics={"video_auroc": 0.75},
+        leaks=(),
+        train_hash="aaaa",
+        test_hash="bbbb",
+    )
+    matrix = Matrix(rows=["a"], columns=["b"], cells={("a", "b"): cell})
+    write_matrix(matrix, folder)
+    publish_matrix(composed("train", *OFFLINE).logger.wandb, folder, matrix)
+    (run,) = told(folder)
+    assert (run.run["display_name"], run.run["run_group"]) == ("matrix", "sweep_1")
+    assert set(run.shown()) == {"matrix", "matrix/cells"}
+    assert run.shown()["matrix"].read_bytes() == (folder / "matrix.png").read_bytes()
+    assert run.exit_codes == [0]
+
+
 @pytest.fixture(scope="module")
 def board(
     composed: Composed, tiny_demo: tuple[str, ...], trained: Path, tmp_path_factory: pytest.TempPathFactory
@@ -333,12 +365,17 @@ def board(
 
 def test_tensorboard_has_the_scalars_of_the_csv(board: tuple[Path, Any]) -> None:
     run_dir, events = board
-    expected: dict[str, list[tuple[int, float]]] = {}
+    expected: dict[str, list[tuple[int, Any]]] = {}
     for row in logged(run_dir):
         step = int(row.pop("step"))
         for name, value in row.items():
-            expected.setdefault(name, []).append((step, float(np.float32(value))))
-    found = {name: [(e.step, e.value) for e in events.Scalars(name)] for name in events.Tags()["scalars"]}
+            expected.setdefault(name, []).append(
+                (step, value if value == "NaN" else float(np.float32(value)))
+            )
+    found = {
+        name: [(e.step, "NaN" if isnan(e.value) else e.value) for e in events.Scalars(name)]
+        for name in events.Tags()["scalars"]
+    }
     assert found == expected
 
 

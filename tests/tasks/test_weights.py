@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,11 @@ from torch import Tensor, nn
 
 from deepfake.config import to_plain
 from deepfake.errors import UserError
+from deepfake.faces.settings import FaceSettings
+from deepfake.prediction.loaded import load_detector
 from deepfake.tasks import predict, train
 from deepfake.tasks.weights import build_detector, chosen_detector, take_weights
+from deepfake.training.checkpoint import read_checkpoint, read_recipe
 
 Composed = Callable[..., DictConfig]
 SHARED = Path(__file__).parents[2].parent / "shared"
@@ -85,10 +89,10 @@ def test_a_file_of_weights_predicts_at_once(
     answer = json.loads((tmp_path / "predictions.json").read_text())
     assert answer["files"][0]["status"] == "ok"
     assert 0 < answer["files"][0]["prob"] < 1
-    assert answer["checkpoint"] == str(older)
-    assert answer["threshold"] == 0.5
-    assert answer["recipe"]["net"]["input"]["mean"] == IMAGENET_MEAN
-    assert answer["recipe"]["faces"]["num_clips"] == 16
+    assert answer["model"]["path"] == str(older)
+    assert answer["model"]["net"]["input"]["mean"] == IMAGENET_MEAN
+    assert (answer["decision"]["threshold"], answer["decision"]["threshold_origin"]) == (0.5, "default")
+    assert answer["preprocessing"]["faces"]["num_clips"] == 16
     assert str(older) in (tmp_path / "report.html").read_text()
 
 
@@ -103,7 +107,11 @@ def test_a_file_of_weights_predicts_at_once(
         (["weights={older}", "model=meso", "model.margin=2"], "add faces.margin=2"),
         (["weights={older}", "model=meso", "model.window=9"], "add faces.clip_frames=9"),
         (["checkpoint={ckpt}", "model=meso"], "leave model= away"),
-        (["checkpoint={ckpt}", "faces.num_clips=3"], "leave these away: num_clips: 3 != 16"),
+        (["checkpoint={ckpt}", "faces.margin=2"], r"leave these away: margin: 2 != 1\.6"),
+        (
+            ["checkpoint={ckpt}", "faces=full", "faces.detect_every=1"],
+            "leave these away: detect_every: 1 != 7",
+        ),
     ],
 )
 def test_a_command_that_cannot_be_meant_is_refused_with_the_mend(
@@ -113,6 +121,58 @@ def test_a_command_that_cannot_be_meant_is_refused_with_the_mend(
     filled = [argument.format(**places) for argument in arguments]
     with pytest.raises(UserError, match=message):
         chosen_detector(composed("predict", "input=x.mp4", *filled), device="cpu")
+
+
+@pytest.mark.parametrize("given", ["checkpoint={ckpt}", "weights={older} model=meso"])
+@pytest.mark.parametrize(
+    ("look", "sampled", "windows"),
+    [
+        ("faces=quick", (4, 8), (32, None)),
+        ("faces=full", (None, 32), (None, 1)),
+        ("faces=full faces.clip_frames=64", (None, 64), (None, 1)),
+        ("faces.num_clips=5 faces.clip_frames=9", (5, 9), (32, None)),
+    ],
+)
+def test_how_much_is_looked_at_is_chosen_and_how_faces_are_cut_is_not(
+    *,
+    composed: Composed,
+    make_checkpoint: Callable[..., Path],
+    older: Path,
+    given: str,
+    look: str,
+    sampled: tuple[int | None, int],
+    windows: tuple[int | None, int | None],
+) -> None:
+    own = FaceSettings(num_clips=2, min_face_px=64, margin=1.7)
+    filled = given.format(ckpt=make_checkpoint(faces=own.to_dict()), older=older).split()
+    recipe = chosen_detector(composed("predict", "input=x", *filled, *look.split()), device="cpu").recipe
+    settings = recipe.face_settings
+    assert (settings.num_clips, settings.clip_frames) == sampled
+    assert (recipe.eval_windows, recipe.eval_hop) == windows
+    unchanged = own if "checkpoint" in given else FaceSettings()
+    assert settings == replace(unchanged, num_clips=sampled[0], clip_frames=sampled[1])
+
+
+def test_by_default_a_checkpoint_looks_at_as_much_as_in_its_test(
+    composed: Composed, make_checkpoint: Callable[..., Path]
+) -> None:
+    own = FaceSettings(num_clips=2, clip_frames=9)
+    cfg = composed("predict", "input=x", f"checkpoint={make_checkpoint(faces=own.to_dict())}")
+    assert chosen_detector(cfg, device="cpu").recipe.face_settings == own
+
+
+def test_an_older_checkpoint_predicts_and_tells_people_apart_as_this_version_does(
+    composed: Composed, make_checkpoint: Callable[..., Path]
+) -> None:
+    names = ("cut_distance", "look_near", "look_far")
+    old = {name: value for name, value in FaceSettings().to_dict().items() if name not in names}
+    checkpoint = make_checkpoint(faces=old)
+    assert read_recipe(read_checkpoint(checkpoint)).face_settings.look_near is None
+    cfg = composed("predict", "input=x", f"checkpoint={checkpoint}")
+    assert chosen_detector(cfg, device="cpu").recipe.face_settings == FaceSettings()
+    assert load_detector(checkpoint, device="cpu").recipe.face_settings == FaceSettings()
+    cfg.faces.look_near = 0.3
+    assert chosen_detector(cfg, device="cpu").recipe.face_settings == FaceSettings(look_near=0.3)
 
 
 def test_the_published_meso4_tells_a_real_fake_from_its_original(

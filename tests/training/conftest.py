@@ -45,7 +45,9 @@ class NoiseData(pl.LightningDataModule):
         crops = torch.randint(0, 256, (4, 4, 1, 3, 32, 32), dtype=torch.uint8, generator=random)
         keys, label = torch.arange(4), torch.tensor([0.0, 1, 0, 1])
         self.batches = [Batch(own, label, keys, keys * 0, keys * 0) for own in crops[:3]]
-        self.validation = SharedFrames(crops[3, :, 0], keys[:, None], label, keys, keys * 0, keys * 0)
+        self.validation = SharedFrames(
+            crops[3, :, 0], keys[:, None], label, keys, keys * 0, keys * 0, keys[:, None]
+        )
 
     def train_dataloader(self) -> DataLoader[Batch]:
         return DataLoader(self.batches, batch_size=None)  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 """Small films whose frames carry their own number, as bright and dark bars."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -34,27 +34,47 @@ def film(
     first: int = 0,
     shrink: int = 1,
     options: dict[str, str] | None = None,
+    show: Callable[[int], np.ndarray] = picture,
+    sound: str = "",
 ) -> Path:
     """Write a film of 25 frames a second, or with a time in ms for each frame.
 
-    first: number and time stamp of the first frame. shrink: every how many pixels to keep.
+    first: number and time stamp of the first frame. shrink: every how many pixels to keep. show: what
+    is seen, by the number of the frame. sound: codec of a silent second beside it.
     """
     base = Fraction(1, 1000) if times_ms is not None else Fraction(1, 25)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25)
-        stream.width, stream.height, stream.pix_fmt = 160 // shrink, HEIGHT_PX // shrink, "yuv420p"
+        height, width, _ = show(first)[::shrink, ::shrink].shape
+        stream.width, stream.height = width, height
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.options = options or {}
         stream.codec_context.time_base = base
         if rotation_deg:
             stream.set_display_rotation(rotation_deg)
+        if sound:
+            add_silence(container, sound)
         for index in range(first, first + num_frames):
-            small = np.ascontiguousarray(picture(index)[::shrink, ::shrink])
+            small = np.ascontiguousarray(show(index)[::shrink, ::shrink])
             frame = av.VideoFrame.from_ndarray(small, format="rgb24")
             frame.pts = times_ms[index] if times_ms is not None else index
             frame.time_base = base
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
+
+
+def add_silence(container: av.container.OutputContainer, codec: str) -> None:
+    """A second of silence, 48,000 samples, before the first packet of the picture."""
+    stream = container.add_stream(codec, rate=48_000)
+    planes = stream.codec_context.codec.audio_formats[0].name
+    for _ in range(50):
+        frame = av.AudioFrame(planes, "mono", 960)
+        for plane in frame.planes:
+            plane.update(bytes(plane.buffer_size))
+        frame.sample_rate = 48_000
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode())
 
 
 def cut(source: Path, path: Path, start_s: float) -> Path:

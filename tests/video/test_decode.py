@@ -137,6 +137,7 @@ def test_times_of_a_variable_frame_rate_are_those_of_the_file(tmp_path: Path) ->
 def test_decord_is_not_asked_for_what_it_reads_wrong(tmp_path: Path) -> None:
     assert decord_can(scan(film(tmp_path / "film.mp4")))
     assert decord_can(scan(film(tmp_path / "mpeg4.avi", "mpeg4")))
+    assert not decord_can(scan(film(tmp_path / "b_frames.avi", "mpeg4", options={"bf": "2"})))
     assert not decord_can(scan(film(tmp_path / "h264.avi")))
     assert not decord_can(scan(film(tmp_path / "h264.ts")))
     assert not decord_can(scan(film(tmp_path / "turned.mkv", rotation_deg=180)))

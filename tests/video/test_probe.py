@@ -10,7 +10,14 @@ from deepfake.video.probe import probe, scan
 
 def test_a_probe_says_length_rate_size_codec_and_container(tmp_path: Path) -> None:
     assert probe(film(tmp_path / "film.mp4")) == VideoInfo(
-        num_frames=40, fps=25.0, width=160, height=128, rotation_deg=0, codec="h264", container="mov"
+        num_frames=40,
+        fps=25.0,
+        width=160,
+        height=128,
+        rotation_deg=0,
+        codec="h264",
+        container="mov",
+        duration_s=1.6,
     )
     assert probe(film(tmp_path / "film.mkv", "libsvtav1", options={"preset": "10"})).codec == "av1"
 

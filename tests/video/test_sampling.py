@@ -69,3 +69,14 @@ def test_timed_clips_of_any_frame_rate_ascend_without_overlap(seed: int) -> None
     assert (np.diff(frames) > 0).all()
     assert frames[0] >= 0
     assert frames[-1] < len(times)
+
+
+def test_every_frame_is_taken_in_clips_one_right_after_the_other() -> None:
+    clips = clip_indices(10, num_clips=None, clip_frames=4)
+    assert [clip.tolist() for clip in clips] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert [clip.tolist() for clip in clip_indices(3, num_clips=None, clip_frames=4)] == [[0, 1, 2]]
+
+
+def test_the_whole_video_at_a_slower_rate_is_taken_in_such_clips_too() -> None:
+    clips = timed_clip_indices(np.arange(20) / 20, num_clips=None, clip_frames=4, sample_fps=10)
+    assert [clip.tolist() for clip in clips] == [[0, 2, 4, 6], [8, 10, 12, 14], [16, 18]]

@@ -2,15 +2,17 @@ import hashlib
 import os
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from films import number_of, picture
+from talkies import TONE_HZ, audio_packets, heard, pitch_hz, talkie
 
-from deepfake.video.probe import probe
-from deepfake.video.write import write_video
+from deepfake.video.probe import probe, scan
+from deepfake.video.write import write_timed_video, write_video
 
 
 def read(path: Path) -> list[np.ndarray]:
@@ -55,3 +57,68 @@ def test_an_odd_or_changing_size_and_no_frames_are_errors_that_leave_no_file(tmp
         with pytest.raises(ValueError, match=message):
             write_video(tmp_path / "film.mp4", frames, fps=25)
     assert list(tmp_path.iterdir()) == []
+
+
+TIMES_MS = (40 + np.cumsum(np.random.default_rng(0).integers(20, 60, 20))).tolist()
+
+
+def rewritten(path: Path, source: Path) -> Path:
+    """The same pictures at the same times, with the source's sound."""
+    frames = ((time_ms, picture(index)) for index, time_ms in enumerate(TIMES_MS))
+    write_timed_video(path, frames, time_base=Fraction(1, 1000), rate=Fraction(25), sound=source)
+    return path
+
+
+def test_frames_keep_the_uneven_times_that_they_are_given(tmp_path: Path) -> None:
+    frames = ((time_ms, picture(index)) for index, time_ms in enumerate(TIMES_MS))
+    path = tmp_path / "film.mp4"
+    assert write_timed_video(path, frames, time_base=Fraction(1, 1000), rate=Fraction(25)) == 20
+    assert scan(path).time_s == pytest.approx((np.array(TIMES_MS) - TIMES_MS[0]) / 1000, abs=1e-6)
+    assert [number_of(frame) for frame in read(path)] == list(range(20))
+    assert audio_packets(path) == []
+
+
+@pytest.mark.parametrize("audio", ["aac", "libmp3lame", "ac3"])
+def test_sound_that_an_mp4_may_hold_is_copied_packet_by_packet_and_stays_in_time(
+    tmp_path: Path, audio: str
+) -> None:
+    source = talkie(tmp_path / "talkie.mp4", audio=audio, times_ms=TIMES_MS)
+    path = rewritten(tmp_path / "film.mp4", source)
+    before, after = audio_packets(source), audio_packets(path)
+    assert len(after) > 20
+    assert [data for _, data in after] == [data for _, data in before]
+    assert [time for time, _ in after] == pytest.approx([time for time, _ in before], abs=1e-3)
+    stamps = [scan(file).stamps for file in (source, path)]
+    ticks_s = [av.open(str(file)).streams.video[0].time_base for file in (source, path)]
+    assert [float(s[0] * t) for s, t in zip(stamps, ticks_s, strict=True)] == pytest.approx(
+        [TIMES_MS[0] / 1e3] * 2
+    )
+
+
+@pytest.mark.parametrize(("suffix", "audio"), [("mkv", "libopus"), ("mkv", "flac"), ("mov", "pcm_s16le")])
+def test_other_sound_is_encoded_anew(tmp_path: Path, suffix: str, audio: str) -> None:
+    source = talkie(tmp_path / f"talkie.{suffix}", audio=audio, times_ms=TIMES_MS)
+    codec, samples, rate = heard(rewritten(tmp_path / "film.mp4", source))
+    assert codec == "aac"
+    assert len(samples) / rate == pytest.approx(1, abs=0.1)
+    assert pitch_hz(samples, rate) == pytest.approx(TONE_HZ, abs=3)
+
+
+def test_sound_that_cannot_be_read_costs_the_film_nothing_but_itself(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no film")
+    path = rewritten(tmp_path / "film.mp4", broken)
+    assert [number_of(frame) for frame in read(path)] == list(range(20))
+    assert "broken.mp4: audio is left out" in caplog.text
+
+
+def test_a_large_film_says_how_its_colours_are_to_be_read(tmp_path: Path) -> None:
+    rgb = np.broadcast_to(np.array([200, 60, 90], np.uint8), (720, 1280, 3))
+    path = tmp_path / "film.mp4"
+    write_timed_video(path, [(0, rgb), (1, rgb)], time_base=Fraction(1, 25), rate=Fraction(25))
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+    assert (frame.colorspace, frame.color_range) == (5, 1)  # BT.601, from 16 to 235
+    assert np.abs(frame.to_ndarray(format="rgb24")[300, 300].astype(int) - [200, 60, 90]).max() <= 4

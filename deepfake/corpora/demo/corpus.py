@@ -37,7 +37,8 @@ def demo_corpus(
 
     Every identity has two real clips; one is also face-swapped with somebody of the same split, the other
     reenacted. The official protocol is disjoint in identities, about 60 : 20 : 20. A video's pixels
-    depend on seed and num_identities alone. Raises UserError if root holds a corpus made otherwise.
+    depend on seed and num_identities alone; so does the name, since other seeds make other people. Raises
+    UserError if root holds a corpus made otherwise.
     """
     root = Path(root)
     if num_identities < MIN_IDENTITIES:
@@ -56,7 +57,7 @@ def demo_corpus(
     if len(missing) < len(clips):
         log.info("reusing %d demo videos in %s", len(videos) - 2 * len(missing), root)
     official = {video.key: clip.split() for clip in clips for video in clip.videos()}
-    return Corpus(name="demo", videos=tuple(videos), splits={"official": official})
+    return Corpus(name=clips[0].corpus, videos=tuple(videos), splits={"official": official})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,11 @@ class Clip:
     num_identities: int
     identity: int
     clip: int
+
+    @property
+    def corpus(self) -> str:
+        """The corpus's name, with which its people's begin."""
+        return f"demo_seed{self.seed}" if self.seed else "demo"
 
     @property
     def donor(self) -> int:
@@ -107,12 +113,12 @@ class Clip:
         return Video(
             key=key,
             path=self.root / f"{key}.mp4",
-            corpus="demo",
+            corpus=self.corpus,
             label=REAL if method == "real" else FAKE,
             method=method,
-            identities=tuple(f"demo:{who:02}" for who in people),
+            identities=tuple(f"{self.corpus}:{who:02}" for who in people),
             partner=partner,
-            clip=f"demo:{self.identity:02}_{self.clip}",
+            clip=f"{self.corpus}:{self.identity:02}_{self.clip}",
         )
 
     def split(self, identity: int | None = None) -> str:
@@ -123,10 +129,15 @@ class Clip:
         return "test" if left <= held_out else "val" if left <= 2 * held_out else "train"
 
     def _person(self, identity: int) -> Person:
-        return random_person(np.random.default_rng([self.seed, PERSON, identity]), tone=_tone(identity))
+        return person_of(self.seed, identity)
 
     def _rng(self, stream: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, stream, self.identity, self.clip])
+
+
+def person_of(seed: int, identity: int) -> Person:
+    """The person with this number in every corpus of this seed."""
+    return random_person(np.random.default_rng([seed, PERSON, identity]), tone=_tone(identity))
 
 
 def _tone(identity: int) -> float:

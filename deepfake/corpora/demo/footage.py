@@ -73,7 +73,7 @@ def random_footage(rng: np.random.Generator, person: Person) -> Footage:
 def film_frame(footage: Footage, index: int) -> np.ndarray:
     """One frame as the camera saves it, (H, W, 3) uint8, sensor noise included."""
     pose = footage.motion.poses[index]
-    picture = lay_over(footage.room, _torso_in_frame(footage, pose))
+    picture = lay_over(footage.room, torso_in_frame(footage, pose))
     board = draw_face(footage.head, footage.motion.mouths[index], footage.motion.eyes[index])
     picture = lay_over(picture, in_frame(board, footage.head.depth, pose, picture.shape[:2]))
     height, width = picture.shape[:2]
@@ -108,7 +108,7 @@ def lay_over(picture: np.ndarray, layer: np.ndarray) -> np.ndarray:
     return covered
 
 
-def _torso_in_frame(footage: Footage, pose: Pose) -> np.ndarray:
+def torso_in_frame(footage: Footage, pose: Pose) -> np.ndarray:
     """The torso under the head's chin, following it a little."""
     height, width = footage.room.shape[:2]
     wide = footage.torso.shape[1]

@@ -1,0 +1,158 @@
+"""A multipart request's one file to disk, as it comes, refused as soon as it is too large or no film."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import BinaryIO
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.concurrency import run_in_threadpool
+
+from deepfake.app.kinds import HEAD_BYTES, suffix_of
+from deepfake.text import visible
+
+FIELD = b"video"
+FORM_BYTES = 65536
+"""What the form around the file may take."""
+LABEL_LENGTH = 120
+MB = 1_000_000
+
+
+class Refused(Exception):
+    """An upload that is not taken: the HTTP status, and one sentence for the user."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status, self.text = status, text
+
+
+class Receiver:
+    """The parser of one request: write(chunk) as chunks come, then close() for the file and what to call it.
+
+    max_bytes: of the file. Both methods raise Refused. The file may be there in part after that.
+    """
+
+    def __init__(self, content_type: str, folder: Path, *, max_bytes: int) -> None:
+        kind, options = parse_options_header(content_type)
+        if kind != b"multipart/form-data" or not options.get(b"boundary"):
+            raise Refused(415, "send the video as the field “video” of a multipart/form-data request")
+        self.folder, self.max_bytes = folder, max_bytes
+        self.label = ""
+        self.path: Path | None = None
+        self._file: BinaryIO | None = None
+        self._head, self._size, self._header, self._value = b"", 0, b"", b""
+        self._parser = MultipartParser(
+            options[b"boundary"],
+            callbacks={
+                "on_part_begin": self._begin_part,
+                "on_header_field": self._take_header,
+                "on_header_value": self._take_value,
+                "on_header_end": self._end_header,
+                "on_part_data": self._take_data,
+                "on_part_end": self._end_part,
+            },
+        )
+        self._is_video = self._whole = False
+
+    def write(self, chunk: bytes) -> None:
+        """Take the next bytes of the request."""
+        try:
+            self._parser.write(chunk)
+        except FormParserError:
+            raise Refused(400, "this is not a readable multipart/form-data request") from None
+        except OSError as err:
+            raise Refused(507, f"the upload could not be stored here ({err.strerror})") from err
+
+    def close(self) -> tuple[Path, str]:
+        """The file and the name that the user gave it, made safe to show."""
+        if not self.label:
+            raise Refused(400, "no file in the request: send it as its field “video”")
+        if not self._whole:
+            raise Refused(400, "the request ended in the middle of the upload")
+        if self._file is None:
+            self._open()
+        self.discard()
+        assert self.path is not None
+        return self.path, self.label
+
+    def discard(self) -> None:
+        """Write nothing more."""
+        if self._file is not None:
+            self._file.close()
+
+    def _begin_part(self) -> None:
+        self._is_video = False
+
+    def _end_part(self) -> None:
+        self._whole |= self._is_video
+
+    def _take_header(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _take_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _end_header(self) -> None:
+        name, value, self._header, self._value = self._header, self._value, b"", b""
+        if name.lower() != b"content-disposition":
+            return
+        options = parse_options_header(value)[1]
+        if options.get(b"name") == FIELD and b"filename" in options:
+            if self.label:
+                raise Refused(400, "one video a request, please")
+            self._is_video = True
+            self.label = safe_label(options[b"filename"].decode("utf-8", "replace"))
+
+    def _take_data(self, data: bytes, start: int, end: int) -> None:
+        if not self._is_video:
+            return
+        self._size += end - start
+        if self._size > self.max_bytes:
+            raise too_large(self.label, self.max_bytes)
+        if self._file is not None:
+            self._file.write(data[start:end])
+            return
+        self._head += data[start:end]
+        if len(self._head) >= HEAD_BYTES:
+            self._open()
+
+    def _open(self) -> None:
+        suffix = suffix_of(self._head[:HEAD_BYTES])
+        if suffix is None:
+            raise Refused(415, f"{self.label} is not a video: its content is that of no film or picture")
+        self.path = self.folder / f"upload{suffix}"
+        self._file = self.path.open("xb")
+        self._file.write(self._head)
+
+
+async def receive(
+    chunks: AsyncIterator[bytes], content_type: str, folder: Path, *, max_bytes: int
+) -> tuple[Path, str]:
+    """The file of a request, written below folder, and what to call it; raises Refused."""
+    receiver = Receiver(content_type, folder, max_bytes=max_bytes)
+    taken = 0
+    try:
+        async for chunk in chunks:
+            await run_in_threadpool(receiver.write, chunk)
+            taken += len(chunk)
+            if taken > max_bytes + FORM_BYTES:
+                raise too_large(receiver.label or "the upload", max_bytes)
+        return await run_in_threadpool(receiver.close)
+    finally:
+        receiver.discard()
+
+
+def too_large(label: str, max_bytes: int) -> Refused:
+    """The refusal of a file of more than max_bytes."""
+    return Refused(413, f"{label} is larger than the {max_bytes / MB:g} MB that this page takes (max_mb)")
+
+
+def safe_label(name: str) -> str:
+    """A file's name without folders, short, and with control characters as their escapes."""
+    shown = visible(name.replace("\\", "/").rpartition("/")[2]).strip()
+    if len(shown) > LABEL_LENGTH:
+        half = LABEL_LENGTH // 2
+        shown = f"{shown[:half]}…{shown[-half:]}"
+    return shown or "video without a name"

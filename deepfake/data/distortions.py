@@ -1,0 +1,171 @@
+"""Distortions at five levels: the seven of DeeperForensics-1.0 (Jiang et al., CVPR 2020), and recodings.
+
+Each is a pure function of (frames (T, H, W, 3) uint8, level 1 to 5, rng) that returns frames of the same
+shape; rng is used by noise and blocks, which are drawn anew for each frame. Levels and formulas of the seven
+follow the authors' code (github.com/EndlessSora/DeeperForensics-1.0, perturbation/distortions.py and
+add_distortion_to_video.py, commit 4f6ecff), written anew here for RGB windows of a face, where theirs distort
+whole BGR videos: sizes in pixels are those of the window, and values are cut off, not rounded, as theirs are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import simplejpeg
+
+LEVELS = (1, 2, 3, 4, 5)
+CHROMA_KEPT = (0.4, 0.3, 0.2, 0.1, 0.0)
+CONTRAST_KEPT = (0.85, 0.725, 0.6, 0.475, 0.35)
+BLOCKS = (16, 32, 48, 64, 80)  # of 8 x 8 pixels, in a picture of 256
+NOISE_VARIANCE = (0.001, 0.002, 0.005, 0.01, 0.05)  # of Y, Cb and Cr as the authors scale them
+BLUR_KERNEL = (7, 9, 13, 17, 21)
+SHRINK = (2, 3, 4, 5, 6)
+CRF = (30, 32, 35, 38, 40)
+KEPT_SIDE = (0.75, 0.5, 0.375, 0.25, 0.125)
+QUALITY = (90, 70, 50, 30, 10)
+RECODED_CRF = (23, 28, 32, 36, 40)
+
+BLOCK = 8
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+# R, G, B for one of Y, Cr, Cb; the authors add noise to [16, 235] / 255 of Y, [16, 240] / 255 of Cb and Cr
+RGB_OF_YCC = np.array([[1, 1, 1], [1.403, -0.714, 0], [0, -0.344, 1.773]], np.float32)
+YCC_NOISE = 255 * np.array([255 / 219, 255 / 224, 255 / 224], np.float32)
+
+Distortion = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
+
+
+def colour_saturation(frames: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+    """CS: a share of the colour is kept, at level 5 none."""
+    grey = (frames @ LUMA)[..., None]
+    return (grey + CHROMA_KEPT[level - 1] * (frames - grey)).astype(np.uint8)
+
+
+def colour_contrast(frames: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+    """CC: all values are brought nearer to black."""
+    return (frames * np.float32(CONTRAST_KEPT[level - 1])).astype(np.uint8)
+
+
+def block_wise(frames: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+    """BW: grey blocks at random places, their number in proportion to the side.
+
+    The authors count whole 256s of it, which would leave windows of 224 pixels without any.
+    """
+    height, width = frames.shape[1:3]
+    count = max(1, round(BLOCKS[level - 1] * min(height, width) / 256))
+    out = frames.copy()
+    for frame in out:
+        rows, columns = (rng.integers(max(side - BLOCK, 1), size=count) for side in (height, width))
+        for y, x in zip(rows.tolist(), columns.tolist(), strict=True):
+            frame[y : y + BLOCK, x : x + BLOCK] = 128
+    return out
+
+
+def gaussian_noise(frames: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+    """GNC: white noise in luma and chroma."""
+    std = np.sqrt(np.float32(NOISE_VARIANCE[level - 1])) * YCC_NOISE
+    noise = rng.standard_normal(frames.shape, np.float32) @ (std[:, None] * RGB_OF_YCC)
+    return np.clip(frames + noise, 0, 255).astype(np.uint8)
+
+
+def gaussian_blur(frames: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+    """GB: blur with a kernel of 7 to 21 pixels, sigma a sixth of it."""
+    side = BLUR_KERNEL[level - 1]
+    return np.stack([cv2.GaussianBlur(frame, (side, side), side / 6) for frame in frames])
+
+
+def jpeg_compression(frames: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+    """JPEG: shrunk 2 to 6 times and enlarged again, which is what the authors do under this name."""
+    height, width = frames.shape[1:3]
+    small = (max(1, width // SHRINK[level - 1]), max(1, height // SHRINK[level - 1]))
+    return np.stack([cv2.resize(cv2.resize(frame, small), (width, height)) for frame in frames])
+
+
+def video_compression(frames: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+    """VC: through H.264 with a CRF of 30 to 40, other settings x264's own, as the frames of one video."""
+    return through_h264(frames, crf=CRF[level - 1])
+
+
+def resize(frames: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+    """Shrunk to 3/4 to 1/8 of the side, pixels being means of what they cover, and enlarged again (cubic)."""
+    height, width = frames.shape[1:3]
+    small = tuple(max(1, round(side * KEPT_SIDE[level - 1])) for side in (width, height))
+    return np.stack(
+        [
+            cv2.resize(
+                cv2.resize(frame, small, interpolation=cv2.INTER_AREA),
+                (width, height),
+                interpolation=cv2.INTER_CUBIC,
+            )
+            for frame in frames
+        ]
+    )
+
+
+def jpeg(frames: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+    """Each frame through JPEG of quality 90 to 10, colour at half the resolution, as most files have it."""
+    quality = QUALITY[level - 1]
+    return np.stack(
+        [
+            simplejpeg.decode_jpeg(simplejpeg.encode_jpeg(frame, quality=quality, colorsubsampling="420"))
+            for frame in np.ascontiguousarray(frames)
+        ]
+    )
+
+
+def h264(frames: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+    """Through H.264 with a CRF of 23 to 40, from the usual to the worst that is still watched."""
+    return through_h264(frames, crf=RECODED_CRF[level - 1])
+
+
+def through_h264(frames: np.ndarray, *, crf: int) -> np.ndarray:
+    """Frames (T, H, W, 3) uint8, encoded as one video and decoded in memory, by one thread."""
+    height, width = frames.shape[1:3]
+    over = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))  # yuv420p wants even sides
+    frames = np.pad(frames, over, mode="edge")
+    encoder = av.CodecContext.create("libx264", "w")
+    decoder = av.CodecContext.create("h264", "r")
+    assert isinstance(encoder, av.VideoCodecContext)
+    assert isinstance(decoder, av.VideoCodecContext)
+    encoder.height, encoder.width = frames.shape[1:3]
+    encoder.pix_fmt, encoder.framerate = "yuv420p", Fraction(25)
+    # for threads and cpu-independent see video/write.py
+    encoder.options = {"crf": str(crf), "threads": "1", "x264-params": "cpu-independent=1"}
+    decoder.thread_count = 1
+    packets = [
+        packet
+        for rgb in [*frames, None]
+        for packet in encoder.encode(None if rgb is None else av.VideoFrame.from_ndarray(rgb, format="rgb24"))
+    ]
+    decoded = [frame for packet in [*packets, None] for frame in decoder.decode(packet)]
+    rgb = np.stack([frame.to_ndarray(format="rgb24") for frame in decoded])
+    return np.ascontiguousarray(rgb[:, :height, :width])
+
+
+DEEPERFORENSICS: dict[str, Distortion] = {
+    "colour_saturation": colour_saturation,
+    "colour_contrast": colour_contrast,
+    "block_wise": block_wise,
+    "gaussian_noise": gaussian_noise,
+    "gaussian_blur": gaussian_blur,
+    "jpeg_compression": jpeg_compression,
+    "video_compression": video_compression,
+}
+DISTORTIONS: dict[str, Distortion] = {**DEEPERFORENSICS, "resize": resize, "jpeg": jpeg, "h264": h264}
+
+SETTINGS: dict[str, tuple[str, ...]] = {
+    "colour_saturation": tuple(f"{kept:.0%} of the colour" for kept in CHROMA_KEPT),
+    "colour_contrast": tuple(f"{kept:.1%} of the values" for kept in CONTRAST_KEPT),
+    "block_wise": tuple(f"{count} blocks at 256 px" for count in BLOCKS),
+    "gaussian_noise": tuple(f"variance {variance}" for variance in NOISE_VARIANCE),
+    "gaussian_blur": tuple(f"kernel {side} px" for side in BLUR_KERNEL),
+    "jpeg_compression": tuple(f"shrunk {factor} times" for factor in SHRINK),
+    "video_compression": tuple(f"crf {crf}" for crf in CRF),
+    "resize": tuple(f"{kept:.1%} of the side" for kept in KEPT_SIDE),
+    "jpeg": tuple(f"quality {quality}" for quality in QUALITY),
+    "h264": tuple(f"crf {crf}" for crf in RECODED_CRF),
+}
+"""What each level of a distortion is, in words."""

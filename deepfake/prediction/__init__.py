@@ -1,0 +1,1 @@
+"""A detector's faces of one file -> what is said of it."""

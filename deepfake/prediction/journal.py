@@ -1,0 +1,133 @@
+"""What a run has finished, on disk: a line a file, written as soon as it is done."""
+
+from __future__ import annotations
+
+import json
+import os
+from base64 import b64decode
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from errno import ENOSPC
+from pathlib import Path
+from typing import Any
+
+from deepfake.prediction.collection import Found
+from deepfake.prediction.files import Judged
+from deepfake.prediction.reading import sha256
+from deepfake.reports.pages import portrait_uri
+from deepfake.scoring.prediction import FaceShot, Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a file's line starts, and the file it was true of."""
+
+    offset: int
+    ok: bool
+    bytes: int | None
+    mtime_ns: int | None
+
+
+class Journal:
+    """The predictions of a run, in a file of JSON lines that holds them so that memory need not.
+
+    A line has the job that it was made by (LoadedDetector.job), the file's path, size and time, the
+    prediction, and a small picture of the face that decided. Of several lines of a file the last one counts;
+    lines of other jobs, and one that a killed run left unfinished, do not.
+    """
+
+    def __init__(self, path: Path, job: str, *, resume: bool) -> None:
+        self.path, self.job = path, job
+        self.entries: dict[str, Entry] = {}
+        if not resume:
+            path.unlink(missing_ok=True)
+        elif path.exists():
+            self._find_entries()
+
+    def _find_entries(self) -> None:
+        whole = 0
+        with self.path.open("rb") as lines:
+            for line in lines:
+                if not line.endswith(b"\n"):
+                    break
+                self._note(whole, line)
+                whole += len(line)
+        os.truncate(self.path, whole)
+
+    def _note(self, offset: int, line: bytes) -> None:
+        try:
+            record = json.loads(line)
+            if record["job"] == self.job:
+                ok = record["prediction"]["status"] == "ok"
+                entry = Entry(offset, ok, record["bytes"], record["mtime_ns"])
+                self.entries[record["path"]] = entry
+        except (ValueError, TypeError, KeyError):
+            pass  # not written by us: its file is done again
+
+    def holds(self, found: Found) -> bool:
+        """Whether a file is finished, and still the same: its size and its time or else its content.
+
+        One that could not be read is not finished.
+        """
+        entry = self.entries.get(str(found.path))
+        if entry is None or not entry.ok:
+            return False
+        try:
+            now = os.stat(found.path)
+            if now.st_size != entry.bytes:
+                return False
+            return now.st_mtime_ns == entry.mtime_ns or self._same_content(found, entry)
+        except OSError:
+            return False
+
+    def _same_content(self, found: Found, entry: Entry) -> bool:
+        return self._record(entry)["prediction"]["about"].get("sha256") == sha256(found.path)
+
+    def forget(self, found: Found) -> None:
+        """Leave out what is known of a file that is to be done anew."""
+        self.entries.pop(str(found.path), None)
+
+    def add(self, judged: Judged) -> None:
+        """Write a finished file's line; raises OSError if there is no room for it."""
+        stamp, prediction = judged.stamp, judged.prediction
+        path, ok = str(judged.found.path), prediction.status == "ok"
+        size, mtime_ns = (stamp.bytes, stamp.mtime_ns) if stamp else (None, None)
+        record: dict[str, Any] = {"job": self.job, "path": path, "bytes": size, "mtime_ns": mtime_ns}
+        record |= {"prediction": prediction.to_dict(), "portrait": portrait_of(prediction)}
+        line = json.dumps(record).encode() + b"\n"
+        # unbuffered, so that a process that is killed leaves all lines but the one that it was at
+        with self.path.open("ab", buffering=0) as file:
+            offset = file.tell()
+            if file.write(line) != len(line):
+                raise OSError(ENOSPC, os.strerror(ENOSPC), str(self.path))
+        self.entries[path] = Entry(offset, ok, size, mtime_ns)
+
+    def predictions(self, files: Iterable[Found]) -> Iterator[Prediction]:
+        """The predictions of those of some files that have one, in the order of files, one in memory.
+
+        Their only picture is the small one of the face that decided.
+        """
+        for found in files:
+            if entry := self.entries.get(str(found.path)):
+                record = self._record(entry)
+                prediction = Prediction.from_dict(record["prediction"])
+                yield replace(prediction, suspicious=shots_of(record["portrait"]))
+
+    def _record(self, entry: Entry) -> dict[str, Any]:
+        with self.path.open("rb") as file:
+            file.seek(entry.offset)
+            return json.loads(file.readline())
+
+
+def portrait_of(prediction: Prediction) -> dict[str, Any] | None:
+    """The face that decided, reduced, with JPEG as text."""
+    if not prediction.suspicious:
+        return None
+    shot = prediction.suspicious[0]
+    jpeg = portrait_uri(shot.jpeg).partition(",")[2]
+    return {"track": shot.track, "frame": shot.frame, "time_s": shot.time_s, "prob": shot.prob, "jpeg": jpeg}
+
+
+def shots_of(portrait: dict[str, Any] | None) -> tuple[FaceShot, ...]:
+    """Inverse of portrait_of."""
+    return () if portrait is None else (FaceShot(**{**portrait, "jpeg": b64decode(portrait["jpeg"])}),)

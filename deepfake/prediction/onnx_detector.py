@@ -1,0 +1,144 @@
+"""ONNX files of scripts/export.py, run by onnxruntime in a detector's place; onnx_export.py writes them.
+
+The graph's one input is crops, its one output logit. Between them it has three tensors at which it can be
+parted in two: frames -> frame_features and window_features -> logit. Prediction does so, so that windows that
+share frames cost no more than in PyTorch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepfake.errors import UserError
+from deepfake.models.shared_frames import Read, score_windows
+from deepfake.prediction.notes import read_notes
+from deepfake.records import InputSpec
+from deepfake.training.checkpoint import KEY, Recipe
+
+CROPS, FRAMES, FRAME_FEATURES, WINDOW_FEATURES, LOGIT = (
+    "crops frames frame_features window_features logit".split()
+)
+CUDA = "CUDAExecutionProvider"
+
+log = logging.getLogger(__name__)
+
+
+class OnnxDetector:
+    """The detector in an ONNX file, as its two parts; tensors come and go on the CPU.
+
+    fingerprint: SHA-256 of the file, since what its notes say of the weights may be wrong. device: "cuda"
+    asks for onnxruntime's GPU package, and does without where it is not installed.
+    """
+
+    device = torch.device("cpu")
+
+    def __init__(self, model: Any, input: InputSpec, *, fingerprint: str, device: str = "cpu") -> None:
+        self.input = input
+        self.fingerprint = fingerprint
+        self.frames = session(part(model, FRAMES, FRAME_FEATURES), device=device)
+        self.windows = session(part(model, WINDOW_FEATURES, LOGIT), device=device)
+
+    def score(self, windows: np.ndarray, read: Read) -> Tensor:
+        """Logits (W,) of windows, (W, T) numbers of frames, which are read a few at a time, each once."""
+        return score_windows(self, windows, read)
+
+    def features(self, frames: Tensor) -> Tensor:
+        """Frames (N, 3, H, W) uint8 -> (N, F)."""
+        return torch.from_numpy(self.frames.run(None, {FRAMES: frames.numpy()})[0])
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Features of windows (B, T, F) -> logits (B,) float32."""
+        return torch.from_numpy(self.windows.run(None, {WINDOW_FEATURES: features.numpy()})[0])
+
+
+def load_onnx(path: Path, *, device: str = "cpu") -> tuple[OnnxDetector, Recipe]:
+    """The detector in a file of scripts/export.py, and its recipe; raises UserError for any other file."""
+    if not path.is_file():
+        raise UserError(f"checkpoint={path}: no such file")
+    onnx = package("onnx")
+    content = path.read_bytes()
+    try:
+        model = onnx.load_model_from_string(content)
+    except Exception as err:
+        raise UserError(f"checkpoint={path}: not a readable ONNX file ({type(err).__name__})") from err
+    notes = {entry.key: entry.value for entry in model.metadata_props}
+    if KEY not in notes:
+        raise UserError(f"checkpoint={path}: not written by scripts/export.py (it has no {KEY!r} entry)")
+    spec, recipe = read_notes(notes[KEY], path)
+    check_graph(model.graph, spec, path)
+    try:
+        fingerprint = hashlib.sha256(content).hexdigest()
+        return OnnxDetector(model, spec, fingerprint=fingerprint, device=device), recipe
+    except UserError:
+        raise
+    except Exception as err:
+        reason = str(err).strip().splitlines()[0][:200]
+        raise UserError(
+            f"checkpoint={path}: onnxruntime refuses its graph ({reason}); export it anew"
+        ) from err
+
+
+def check_graph(graph: Any, spec: InputSpec, path: Path) -> None:
+    """Raise UserError unless a graph has the inputs, outputs and tensors between that export gives it."""
+    wanted = {
+        "input": [(CROPS, "UINT8", (None, None, 3, spec.size, spec.size))],
+        "output": [(LOGIT, "FLOAT", (None,))],
+    }
+    for side, signature in wanted.items():
+        found = [describe(value) for value in getattr(graph, side)]
+        if found != signature:
+            raise UserError(f"checkpoint={path}: its {side} is {found}, not {signature}; export it anew")
+    known = {value.name for value in graph.value_info}
+    if lacking := [name for name in (FRAMES, FRAME_FEATURES, WINDOW_FEATURES) if name not in known]:
+        raise UserError(f"checkpoint={path}: its graph has no tensor {lacking[0]}; export it anew")
+    if outside := [weights.name for weights in graph.initializer if weights.external_data]:
+        raise UserError(f"checkpoint={path}: {outside[0]} is kept in another file; one file is read, no more")
+
+
+def describe(value: Any) -> tuple[str, str, tuple[int | None, ...]]:
+    """Name, type and dimensions (None = any) of an input or output of a graph."""
+    tensor = value.type.tensor_type
+    dims = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
+    return value.name, package("onnx").TensorProto.DataType.Name(tensor.elem_type), dims
+
+
+def part(model: Any, start: str, end: str) -> bytes:
+    """What lies between two tensors of a graph, as a file of its own."""
+    extractor = package("onnx").utils.Extractor(model)
+    return extractor.extract_model([start], [end]).SerializeToString()
+
+
+def session(content: bytes, *, device: str = "cpu") -> Any:
+    """An onnxruntime session of a file's content, with as many threads as PyTorch has in this process."""
+    runtime = package("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # else the threads of one session keep cores busy for a while after each call, while another works
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    providers = ["CPUExecutionProvider"]
+    if device.startswith("cuda"):
+        if CUDA in runtime.get_available_providers():
+            providers = [CUDA, *providers]
+        else:
+            log.warning("ONNX runs on the CPU: this onnxruntime has no CUDA (pip install onnxruntime-gpu)")
+    return runtime.InferenceSession(content, options, providers=providers)
+
+
+def package(name: str) -> Any:
+    """A package of the extra `export`; raises UserError saying how to install it."""
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as err:
+        raise UserError(
+            f"{name} is not installed, and ONNX files need it: uv sync --extra export installs it"
+        ) from err

@@ -1,0 +1,75 @@
+"""What all HTML pages share: one file each, no network, readable on a phone."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from deepfake.faces.crop import decode_jpeg, encode_jpeg
+from deepfake.text import visible
+
+PORTRAIT_PX = 160
+
+
+def write_page(path: Path, template: str, **values: Any) -> None:
+    """Fill a template of reports/templates with values."""
+    path.write_text(page_template(template).render(**values), encoding="utf-8")
+
+
+def stream_page(path: Path, template: str, **values: Any) -> None:
+    """The same, of values that may be iterators over more than memory holds."""
+    stream = page_template(template).stream(**values)
+    stream.enable_buffering(64)
+    unfinished = path.with_name(f".{path.name}.part")
+    try:
+        with unfinished.open("w", encoding="utf-8") as file:
+            file.writelines(stream)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def page_template(name: str) -> Template:
+    """A template of reports/templates; what it is given is escaped, and what it lacks is an error."""
+    environment = Environment(
+        loader=PackageLoader("deepfake.reports", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=shown_text,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
+
+
+def shown_text(value: Any) -> Any:
+    """A value of a template as it goes on to be escaped: control characters of texts as their escapes."""
+    return visible(value, lines=True) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def pictures(folder: Path, *names: str) -> list[dict[str, str]]:
+    """Name and data URI of PNG files in a folder that are there: those named first, then any others."""
+    files = {path.stem: path for path in sorted(folder.glob("*.png"))}
+    order = [*(name for name in names if name in files), *(name for name in files if name not in names)]
+    return [{"name": name, "uri": png_uri(files[name])} for name in order]
+
+
+def png_uri(path: Path) -> str:
+    """A PNG file as text for an img tag."""
+    return "data:image/png;base64," + b64encode(path.read_bytes()).decode()
+
+
+def portrait_uri(face: bytes | np.ndarray, *, side_px: int = PORTRAIT_PX) -> str:
+    """A face, JPEG or (H, W, 3) uint8 RGB, as small text for an img tag; empty for no bytes."""
+    if isinstance(face, bytes):
+        if not face:
+            return ""
+        face = decode_jpeg(face)
+    small = cv2.resize(face, (side_px, side_px), interpolation=cv2.INTER_AREA)
+    return "data:image/jpeg;base64," + b64encode(encode_jpeg(np.asarray(small), 85)).decode()

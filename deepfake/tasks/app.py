@@ -1,0 +1,225 @@
+"""Serve a local web page that judges dropped videos."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from deepfake.config import to_plain
+from deepfake.errors import UserError
+
+if TYPE_CHECKING:
+    from deepfake.app.answer import Judge
+    from deepfake.reports.model_facts import ModelFacts
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+AT_LEAST = {
+    "max_mb": 0,
+    "max_seconds": 0,
+    "max_pixels": 0,
+    "max_waiting": 1,
+    "time_limit_s": 0,
+    "keep_minutes": 0,
+    "num_workers": 1,
+}
+CLOSING_S = 2
+
+log = logging.getLogger(__name__)
+
+
+def main(cfg: DictConfig, run_dir: Path) -> None:
+    """Serve until Ctrl-C."""
+    for package in "starlette", "uvicorn", "python_multipart":
+        try:
+            import_module(package)
+        except ModuleNotFoundError as err:
+            raise UserError(f"{err.name} is not installed: uv sync --extra app installs it") from err
+    config = to_plain(cfg)
+    check_numbers(config)
+    with ExitStack() as stack:
+        stack.enter_context(ends_as_by_ctrl_c())
+        listener = stack.enter_context(listening(config["host"], config["port"]))
+        root = stack.enter_context(results_folder(config, run_dir))
+        serve(cfg, config, listener, root)
+    log.info("closed")
+
+
+def serve(cfg: DictConfig, config: dict[str, Any], listener: socket.socket, root: Path) -> None:
+    """Start the workers, then the page; until it is interrupted."""
+    import uvicorn
+
+    from deepfake.app.queue import Queue
+    from deepfake.app.server import make_app
+    from deepfake.app.uploads import MB
+    from deepfake.app.worker import Worker
+
+    scratch = None if config["keep"] else root
+    workers = [Worker(partial(make_judge, cfg), scratch=scratch) for _ in range(config["num_workers"])]
+    try:
+        abouts = [worker.start() for worker in workers]
+        queue = Queue(
+            workers,
+            root,
+            max_waiting=config["max_waiting"],
+            limit_s=config["time_limit_s"],
+            keep_minutes=config["keep_minutes"],
+            keep=config["keep"],
+        )
+        max_bytes, max_seconds = int(config["max_mb"] * MB), config["max_seconds"]
+        app = make_app(queue, abouts[0], host=config["host"], max_bytes=max_bytes, max_seconds=max_seconds)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                ws="none",
+                lifespan="on",
+                timeout_graceful_shutdown=CLOSING_S,
+            )
+        )
+        quieten()
+        warn(config, root)
+        host, port = listener.getsockname()[:2]
+        log.info("drop videos at http://%s (Ctrl-C ends it)", address(host, port))
+        server.run(sockets=[listener])
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for worker in workers:
+            worker.stop()
+
+
+def make_judge(cfg: DictConfig) -> tuple[Judge, ModelFacts]:
+    """What a worker process judges with, and the facts for the page; raises UserError as prediction does."""
+    from deepfake.app.answer import Judge, shown_facts
+    from deepfake.app.kinds import Limits
+    from deepfake.prediction.artifacts import explainable
+    from deepfake.prediction.explain import check_explanation
+    from deepfake.tasks.assemble import pick_device
+    from deepfake.tasks.predict import decided, describe
+    from deepfake.tasks.weights import chosen_detector
+
+    config = to_plain(cfg)
+    check_explanation(config["explain"])
+    device = pick_device(config["device"])
+    detector = chosen_detector(cfg, device=device)
+    if config["explain"]:
+        explainable(detector)
+    detector = detector.deciding(decided(detector.recipe.decision, config))
+    header = describe(detector, by_command=config["threshold"] is not None)
+    judge = Judge(
+        detector=detector,
+        about=shown_facts(header, file=detector.path.name),
+        limits=Limits(max_seconds=config["max_seconds"], max_pixels=config["max_pixels"]),
+        annotate=config["annotate"],
+        explain=config["explain"],
+    )
+    return judge, judge.about
+
+
+def check_numbers(config: dict[str, Any]) -> None:
+    """Raise UserError for a limit that lets nothing through."""
+    for name, least in AT_LEAST.items():
+        value = config[name]
+        if not isinstance(value, int | float) or value < least or value == 0:
+            wanted = "at least 1" if least else "above 0"
+            raise UserError(f"{name}={value}: must be {wanted}")
+
+
+@contextmanager
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket at an address; raises UserError if it cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except (OSError, OverflowError) as err:
+            raise UserError(
+                f"host={host} port={port}: cannot be listened on ({err}); try another port=…"
+            ) from err
+        yield listener
+
+
+@contextmanager
+def results_folder(config: dict[str, Any], run_dir: Path) -> Iterator[Path]:
+    """Where uploads and results lie: a folder that only this user can read and that goes with the block.
+
+    With keep it is one that stays.
+    """
+    if config["keep"]:
+        folder = Path(config["keep_folder"] or run_dir / "videos").absolute()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        yield folder
+        return
+    if config["keep_folder"] is not None:
+        raise UserError(
+            f"keep_folder={config['keep_folder']}: add keep=true to keep uploads and results there"
+        )
+    folder = Path(tempfile.mkdtemp(prefix="deepfake-app-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def ends_as_by_ctrl_c() -> Iterator[None]:
+    """Let a signal to end, or a terminal that closes, be as Ctrl-C, so that nothing stays behind."""
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, signal.default_int_handler)}
+    if hasattr(signal, "SIGHUP"):
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, as_sigterm)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def as_sigterm(*_: object) -> None:
+    """A handler that leaves the signal to that of SIGTERM, which the server has one of its own for."""
+    signal.raise_signal(signal.SIGTERM)
+
+
+def quieten() -> None:
+    """Let the server speak of its troubles only; that a client is cut off at the end is none."""
+    logger = logging.getLogger("uvicorn")
+    logger.setLevel(logging.ERROR)
+    logging.getLogger("uvicorn.error").addFilter(not_of_the_end)
+
+
+def not_of_the_end(record: logging.LogRecord) -> bool:
+    """Whether a record is of something else than a request that the end cut off."""
+    import asyncio
+
+    cut = record.exc_info is not None and isinstance(
+        record.exc_info[1] if record.exc_info else None, asyncio.CancelledError
+    )
+    return not (cut or str(record.msg).startswith("Cancel "))
+
+
+def warn(config: dict[str, Any], root: Path) -> None:
+    """Say what is unusual and matters."""
+    if config["host"] not in LOOPBACK:
+        log.warning(
+            "host=%s: whoever reaches this machine can use the page, there is no login", config["host"]
+        )
+    if config["keep"]:
+        log.warning("keep=true: uploads and results stay in %s", root)
+
+
+def address(host: str, port: int) -> str:
+    """host:port as it stands in a URL."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

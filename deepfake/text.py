@@ -1,0 +1,74 @@
+"""Names and texts from anybody: kept exactly in files, and shown so that they do nothing but show.
+
+A byte of a file name that is no UTF-8, a lone surrogate in Python, is told as \\xNN.
+"""
+
+from __future__ import annotations
+
+import copy
+import csv
+import logging
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+# what moves a terminal's cursor, ends a line, or turns the direction of the text that follows
+UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def storable(text: str) -> str:
+    """The text without lone surrogates, as files in UTF-8 can hold it: the name b"a\\xff" as 5 characters."""
+    return SURROGATE.sub(_escape, text)
+
+
+def visible(text: str, *, lines: bool = False) -> str:
+    """The text with every control character as its escape, "\\x1b"; lines: but for line breaks and tabs."""
+    return UNSEEN.sub(lambda found: found[0] if lines and found[0] in "\n\t" else _escape(found), text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    # Python reads a byte that it cannot decode as 0xdc00 more
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else ascii(found[0])[1:-1]
+
+
+class VisibleFormatter(logging.Formatter):
+    """Log lines in which names neither steer the terminal nor begin a line of their own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line; texts and paths among the arguments are one line each."""
+        record = copy.copy(record)
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                visible(str(value)) if isinstance(value, str | Path) else value for value in record.args
+            )
+        return visible(super().format(record), lines=True)
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Rows under a header, in UTF-8; see csv_writer."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        write = csv_writer(file, columns)
+        for row in rows:
+            write(row)
+
+
+def csv_writer(file: IO[str], columns: Sequence[str]) -> Callable[[Mapping[str, Any]], object]:
+    """Writes a header, and then a row at a call; values may hold commas, quotes and line breaks.
+
+    Nothing in front of a value keeps a spreadsheet from taking a name such as "=1+1" for a formula: other
+    programs need the name as it is. Import such columns as text.
+    """
+    plain = csv.DictWriter(file, columns, lineterminator="\n")
+    # by itself csv quotes \r only where lines end in it, and readers would take it for a line's end
+    quoted = csv.DictWriter(file, columns, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    plain.writeheader()
+
+    def write(row: Mapping[str, Any]) -> None:
+        row = {name: storable(value) if isinstance(value, str) else value for name, value in row.items()}
+        returns = any(isinstance(value, str) and "\r" in value for value in row.values())
+        (quoted if returns else plain).writerow(row)
+
+    return write

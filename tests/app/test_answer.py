@@ -1,0 +1,161 @@
+"""The judge of the worker process, here in this one."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from omegaconf import DictConfig
+
+from deepfake.app import answer as answers
+from deepfake.app.answer import Judge, Watch
+from deepfake.app.kinds import Limits
+from deepfake.app.queue import Errand
+from deepfake.errors import DecodeError, UserError
+from deepfake.faces.jobs import faces_of
+from deepfake.faces.spill import Crops
+from deepfake.faces.video_faces import VideoFaces
+from deepfake.prediction.judge import judge
+from deepfake.prediction.loaded import load_detector
+from deepfake.records import Frames
+from deepfake.reports.model_facts import ModelFacts
+from deepfake.tasks.app import make_judge
+from deepfake.video.write import write_video
+
+LIMITS = Limits(max_seconds=60, max_pixels=10**6)
+
+
+@pytest.fixture(scope="module")
+def made(trained: Path) -> Judge:
+    detector = load_detector(trained / "checkpoints" / "best.ckpt", device="cpu")
+    about = ModelFacts(
+        checkpoint="best.ckpt", threshold=detector.recipe.decision.cut, threshold_origin="fitted"
+    )
+    return Judge(detector=detector, about=about, limits=LIMITS, explain=True)
+
+
+@pytest.fixture(scope="module")
+def video(tiny_demo: tuple[str, ...]) -> Path:
+    return min(Path(tiny_demo[0].partition("=")[2]).rglob("*.mp4"))
+
+
+def errand(folder: Path, source: Path, label: str = "film.mov") -> Errand:
+    upload = folder / f"upload{source.suffix}"
+    shutil.copy(source, upload)
+    return Errand(upload=upload, folder=folder, label=label)
+
+
+def silent(stage: str, share: float | None) -> None:
+    pass
+
+
+def test_an_answer_is_the_direct_prediction_with_all_its_files(
+    made: Judge, video: Path, tmp_path: Path
+) -> None:
+    told: list[tuple[str, float | None]] = []
+    found = made(errand(tmp_path, video), lambda *step: told.append(step))
+    detector = made.detector
+    faces = faces_of(video, detector.recipe.face_settings, device="cpu")
+    direct = judge(detector.detector, detector.recipe, "film.mov", faces).to_dict()
+    about = found["prediction"].pop("about")
+    assert direct.pop("about").items() <= about.items()
+    assert about["bytes"] == video.stat().st_size
+    assert found["prediction"] == direct
+    assert set(found["files"]) == {path.name for path in tmp_path.iterdir()} - {"upload.mp4"}
+    assert len(found["files"]) == len(set(found["files"]))
+    sides = [(face["side"], bool(face["heat"])) for face in found["faces"]]
+    shots = min(4, len(direct["tracks"][0]["windows"]))
+    assert sides == [("suspicious", True)] * shots + [("innocent", False)] * shots
+    assert (found["annotated"], found["note"]) == ("annotated.mp4", "")
+    assert found["portraits"] == {0: "person_0.jpg"}
+    saved = json.loads((tmp_path / "prediction.json").read_text())
+    assert saved["prob"] == direct["prob"]
+    stages = dict.fromkeys(stage for stage, _ in told)
+    assert list(stages) == [
+        "reading",
+        "looking for faces",
+        "scoring",
+        "drawing heat maps",
+        "drawing the video",
+    ]
+    shares = [share for stage, share in told if stage == "looking for faces"]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+
+
+def test_faces_that_are_too_many_for_memory_leave_no_file_behind(
+    made: Judge, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spilled: list[Path | None] = []
+
+    def watched(*given: Any, **values: Any) -> VideoFaces:
+        faces = faces_of(*given, **values)
+        spilled.append(faces.spilled)
+        return faces
+
+    monkeypatch.setattr(answers, "faces_of", watched)
+    monkeypatch.setitem(Crops.__init__.__kwdefaults__, "max_bytes", 1)
+    found = replace(made, annotate=False, explain=False)(errand(tmp_path, video), silent)
+    assert [file and file.parent for file in spilled] == [tmp_path]
+    assert set(found["files"]) == {path.name for path in tmp_path.iterdir()} - {"upload.mp4"}
+
+
+def test_how_much_is_looked_at_is_chosen_as_in_prediction(
+    composed: Callable[..., DictConfig], trained: Path
+) -> None:
+    checkpoint = f"checkpoint='{trained}/checkpoints/best.ckpt'"
+    cfg = composed("app", checkpoint, "faces=full", "threshold=0.7", "device=cpu")
+    judge, about = make_judge(cfg)
+    assert judge.detector.recipe.face_settings.num_clips is None
+    assert (about.threshold, about.threshold_origin) == (0.7, "given on the command line")
+
+
+def test_a_picture_is_answered_with_a_picture(made: Judge, video: Path, tmp_path: Path) -> None:
+    with av.open(str(video)) as file:
+        next(file.decode(video=0)).to_image().save(tmp_path / "still.png")
+    found = made(errand(tmp_path, tmp_path / "still.png", "still.png"), silent)
+    assert found["annotated"] == "annotated.jpg"
+    assert found["seconds"] == 0
+    assert found["prediction"]["sampled_frames"] == len(found["prediction"]["tracks"]) == 1
+
+
+def test_a_film_without_a_face_is_undetermined(made: Judge, film: bytes, tmp_path: Path) -> None:
+    (tmp_path / "upload.mp4").write_bytes(film)
+    found = made(Errand(upload=tmp_path / "upload.mp4", folder=tmp_path, label="grey.mp4"), silent)
+    assert (found["prediction"]["verdict"], found["prediction"]["prob"]) == ("undetermined", None)
+    assert found["faces"] == []
+    assert set(found["files"]) == {"prediction.json", "report.html"}
+
+
+def test_a_copy_that_cannot_be_drawn_costs_only_the_copy(
+    made: Judge, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(folder: Path, name: str, source: Path, *_: Any, **__: Any) -> Path:
+        raise DecodeError(f"{source}: frame 7 of 9 cannot be read")
+
+    monkeypatch.setattr(answers, "write_annotated", fail)
+    found = made(errand(tmp_path, video), silent)
+    assert found["annotated"] == ""
+    assert found["note"] == "the annotated video could not be drawn: frame 7 of 9 cannot be read"
+    assert found["prediction"]["prob"] is not None
+
+
+def test_an_error_has_the_users_name_of_the_file_and_not_ours(made: Judge, tmp_path: Path) -> None:
+    long = tmp_path / "long.mp4"
+    write_video(long, [np.full((48, 64, 3), 90, np.uint8)] * 61, fps=1)
+    with pytest.raises(UserError, match=r"^film\.mov: it is 61 s long") as caught:
+        made(errand(tmp_path, long), silent)
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_progress_is_the_share_of_the_video_that_was_looked_at() -> None:
+    told: list[tuple[str, float | None]] = []
+    clips = [Frames([np.zeros((2, 2, 3), np.uint8)] * 2, np.array([a, a + 1]), np.zeros(2)) for a in (0, 8)]
+    for _ in Watch(lambda *step: told.append(step), num_frames=10).each("decode", clips):
+        pass
+    assert told == [("looking for faces", share) for share in (0.0, 0.2, 1.0)]

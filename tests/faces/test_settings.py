@@ -1,0 +1,43 @@
+"""Settings in files and checkpoints of older versions mean what was done then."""
+
+import pytest
+
+from deepfake.errors import UserError
+from deepfake.faces.settings import FOLLOWING, SAMPLING, FaceSettings
+
+NEW = ("cut_distance", "look_near", "look_far")
+
+
+def test_values_written_before_there_were_looks_mean_position_alone() -> None:
+    old = {name: value for name, value in FaceSettings().to_dict().items() if name not in NEW}
+    settings = FaceSettings.from_dict(old)
+    assert [getattr(settings, name) for name in NEW] == [None, None, None]
+    assert settings.detect_every == 7
+    assert settings.differences(FaceSettings()) == (
+        "cut_distance: None != 0.2, look_near: None != 0.25, look_far: None != 0.18"
+    )
+
+
+@pytest.mark.parametrize("settings", [FaceSettings(), FaceSettings(num_clips=None)])
+def test_settings_survive_being_written_down(settings: FaceSettings) -> None:
+    assert FaceSettings.from_dict(settings.to_dict()) == settings
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"look_near": None}, "set both, or both to null"),
+        ({"look_far": None}, "set both, or both to null"),
+        ({"look_near": None, "look_far": None}, "cut_distance: needs"),
+        ({"look_near": 1.5}, "look_near=1.5: must be 0 to 1"),
+        ({"cut_distance": -1}, "cut_distance=-1: must be 0 to 1"),
+        ({"num_clips": 0}, "num_clips=0: must be at least 1"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(values: dict[str, float | None], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        FaceSettings(**values)  # type: ignore[arg-type]
+
+
+def test_what_does_not_change_a_crop_is_a_setting() -> None:
+    assert {*SAMPLING, *FOLLOWING} < set(FaceSettings().to_dict())

@@ -1,0 +1,122 @@
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from deepfake.prediction.collection import Found
+from deepfake.prediction.files import Judged
+from deepfake.prediction.journal import Journal
+from deepfake.prediction.reading import Stamp, sha256
+from deepfake.scoring.prediction import Prediction
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Found:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(b"some frames")
+    return Found(path)
+
+
+def judged(found: Found, *, prob: float | None = 0.5, reason: str = "") -> Judged:
+    """What a run says of a file as it is now."""
+    now = found.path.stat()
+    stamp = Stamp(now.st_size, now.st_mtime_ns, sha256(found.path))
+    status = "error" if reason else "ok"
+    said = Prediction(
+        file=found.name, status=status, prob=prob, verdict="fake", reason=reason, about=stamp.facts()
+    )
+    return Judged(found, said, stamp=stamp)
+
+
+def probs(journal: Journal, *files: Found) -> list[float | None]:
+    return [prediction.prob for prediction in journal.predictions(files)]
+
+
+def test_what_was_written_is_there_when_the_run_goes_on_and_gone_when_it_starts_anew(
+    file: Found, tmp_path: Path
+) -> None:
+    place = tmp_path / "records.jsonl"
+    done = judged(file)
+    Journal(place, "job", resume=False).add(done)
+    again = Journal(place, "job", resume=True)
+    assert again.holds(file)
+    assert list(again.predictions([file])) == [done.prediction]
+    assert not Journal(place, "another threshold", resume=True).holds(file)
+    assert not Journal(place, "job", resume=False).holds(file)
+    assert not place.exists()
+
+
+def test_a_line_that_a_killed_run_left_unfinished_costs_its_file_only(file: Found, tmp_path: Path) -> None:
+    place, other = tmp_path / "records.jsonl", Found(tmp_path / "other.mp4")
+    other.path.write_bytes(b"other frames")
+    first = Journal(place, "job", resume=False)
+    first.add(judged(file))
+    whole = place.read_bytes()
+    first.add(judged(other))
+    for length in (len(whole) + 1, place.stat().st_size - 1):
+        os.truncate(place, length)
+        again = Journal(place, "job", resume=True)
+        assert (again.holds(file), again.holds(other)) == (True, False)
+        assert place.read_bytes() == whole
+        again.add(judged(other, prob=0.25))
+        assert probs(Journal(place, "job", resume=True), other, file) == [0.25, 0.5]
+
+
+def test_lines_that_are_not_ours_are_passed_over(file: Found, tmp_path: Path) -> None:
+    place = tmp_path / "records.jsonl"
+    Journal(place, "job", resume=False).add(judged(file))
+    place.write_bytes(b'no json\n[]\n{"job": "job"}\n' + place.read_bytes())
+    assert probs(Journal(place, "job", resume=True), file) == [0.5]
+
+
+def test_a_file_that_changed_is_done_anew_and_one_that_was_only_touched_is_not(
+    file: Found, tmp_path: Path
+) -> None:
+    journal = Journal(tmp_path / "records.jsonl", "job", resume=False)
+    journal.add(judged(file))
+    os.utime(file.path, ns=(1, 1))
+    assert journal.holds(file)
+    file.path.write_bytes(b"SOME FRAMES")  # of the same size
+    os.utime(file.path, ns=(2, 2))
+    assert not journal.holds(file)
+    file.path.write_bytes(b"more frames than before")
+    assert not journal.holds(file)
+    file.path.unlink()
+    assert not journal.holds(file)
+
+
+def test_a_file_that_could_not_be_read_is_tried_again_and_the_last_line_counts(
+    file: Found, tmp_path: Path
+) -> None:
+    place = tmp_path / "records.jsonl"
+    journal = Journal(place, "job", resume=False)
+    journal.add(judged(file, prob=None, reason="DecodeError: broken"))
+    assert not journal.holds(file)
+    assert probs(journal, file) == [None]  # until it is done again, that stays
+    journal.add(judged(file, prob=0.75))
+    assert Journal(place, "job", resume=True).holds(file)
+    assert probs(Journal(place, "job", resume=True), file) == [0.75]
+    journal.forget(file)
+    assert probs(journal, file) == []
+
+
+def test_one_small_picture_is_kept_of_those_that_were_cut_out(tmp_path: Path, file: Found) -> None:
+    import numpy as np
+
+    from deepfake.faces.crop import decode_jpeg, encode_jpeg
+    from deepfake.scoring.prediction import FaceShot
+
+    large = encode_jpeg(np.full((400, 400, 3), 99, np.uint8), 95)
+    shot = FaceShot(track=1, frame=7, time_s=0.28, prob=0.9, jpeg=large)
+    done = judged(file)
+    done = replace(done, prediction=replace(done.prediction, suspicious=(shot, shot), innocent=(shot,)))
+    journal = Journal(tmp_path / "records.jsonl", "job", resume=False)
+    journal.add(done)
+    (kept,) = journal.predictions([file])
+    assert kept.innocent == ()
+    (small,) = kept.suspicious
+    assert replace(small, jpeg=large) == shot
+    assert decode_jpeg(kept.portrait).shape == (160, 160, 3)
+    assert json.loads(journal.path.read_text())["path"] == str(file.path)

@@ -1,0 +1,96 @@
+"""Films of several people, judged: who of them is fake, and what is said where nobody is."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from company_films import Film, kept_tracks
+from omegaconf import DictConfig
+
+import deepfake
+from deepfake.faces.jobs import faces_of
+from deepfake.parallel import Executor
+from deepfake.prediction.collection import collect
+from deepfake.prediction.files import predict_files
+from deepfake.prediction.loaded import LoadedDetector
+from deepfake.tasks.weights import chosen_detector
+
+Company = Callable[[str], Film]
+Composed = Callable[..., DictConfig]
+LOOKS = ("quick", "default", "full")
+
+
+def looking(composed: Composed, checkpoint: Path, how: str) -> LoadedDetector:
+    """The detector of a checkpoint with faces=how."""
+    return chosen_detector(
+        composed("predict", "input=x", f"checkpoint='{checkpoint}'", f"faces={how}"), device="cpu"
+    )
+
+
+@pytest.mark.parametrize("how", LOOKS)
+def test_where_nobody_is_there_is_no_verdict_but_a_reason(
+    composed: Composed, company: Company, quick_checkpoint: Path, how: str
+) -> None:
+    found = deepfake.predict_video(company("nobody").path, looking(composed, quick_checkpoint, how))
+    assert (found.status, found.verdict, found.prob) == ("ok", "undetermined", None)
+    assert found.reason == f"no face found in {found.sampled_frames} sampled frames"
+
+
+def test_faces_too_many_for_memory_are_judged_the_same_and_leave_nothing_behind(
+    composed: Composed,
+    company: Company,
+    quick_checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = collect(str(company("cut_at_once").path))
+    detector = looking(composed, quick_checkpoint, "full")
+
+    def predicted(**options: Any) -> Any:
+        (judged,) = predict_files(detector, files, Executor(num_workers=1), device="cpu", **options)
+        return judged
+
+    in_memory = predicted()
+    monkeypatch.setattr("deepfake.faces.spill.SPILL_BYTES", 10_000)
+    spilled = predicted(spill=tmp_path / "spill")
+    assert in_memory.faces.spilled is None
+    assert spilled.faces.spilled.parent == tmp_path / "spill"
+    assert list((tmp_path / "spill").iterdir()) == []
+    assert spilled.prediction == in_memory.prediction
+
+
+def test_a_detector_that_looks_elsewhere_does_another_job(quick_checkpoint: Path) -> None:
+    detector = deepfake.load_detector(quick_checkpoint, device="cpu")
+    settings = detector.recipe.face_settings
+    whole = detector.looking(replace(settings, num_clips=None))
+    assert (whole.recipe.eval_windows, whole.recipe.eval_hop) == (None, 1)
+    assert detector.looking(settings).job == detector.job != whole.job
+
+
+@pytest.fixture(scope="module")
+def demo_checkpoint(composed: Composed, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The best checkpoint of the default run."""
+    from deepfake.tasks import train
+
+    folder = tmp_path_factory.mktemp("default")
+    places = (f"data.root={folder / 'videos'}", f"data.store={folder / 'store'}")
+    train.main(composed("train", *places, "trainer=cpu"), folder)
+    return folder / "checkpoints" / "best.ckpt"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", LOOKS)
+@pytest.mark.parametrize("name", ["side_by_side", "crossing"])
+def test_of_two_people_the_fake_one_is_the_more_suspicious_and_the_file_is_fake(
+    composed: Composed, company: Company, demo_checkpoint: Path, name: str, how: str
+) -> None:
+    film = company(name)
+    detector = looking(composed, demo_checkpoint, how)
+    found = deepfake.predict_video(film.path, detector)
+    fake, real = kept_tracks(faces_of(film.path, detector.recipe.face_settings, device="cpu"), film)
+    assert min(fake.share, real.share) >= 0.95
+    prob = {track.track: track.prob for track in found.tracks}
+    assert prob[fake.track] > prob[real.track]
+    assert found.verdict == "fake"
