@@ -20,7 +20,7 @@ from deepfake.records import Detections, Frames, VideoInfo
 from deepfake.video.decode import read_clips
 from deepfake.video.images import IMAGE_SUFFIXES, read_image
 from deepfake.video.probe import scan
-from deepfake.video.sampling import clip_indices, timed_clip_indices
+from deepfake.video.sampling import clip_indices, key_frame_clips, timed_clip_indices
 
 
 def extract_faces(
@@ -110,7 +110,11 @@ def sample(path: Path, settings: FaceSettings) -> tuple[VideoInfo, Iterator[Fram
         return info, iter([image])
     scanned = scan(path)
     info = scanned.info
-    if settings.sample_fps is None:
+    if settings.at_key_frames and settings.sample_fps is None:
+        clips = key_frame_clips(
+            info.num_frames, scanned.keys, num_clips=settings.num_clips, clip_frames=settings.clip_frames
+        )
+    elif settings.sample_fps is None:
         clips = clip_indices(info.num_frames, num_clips=settings.num_clips, clip_frames=settings.clip_frames)
     else:
         clips = timed_clip_indices(

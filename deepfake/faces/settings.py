@@ -8,7 +8,7 @@ from typing import Any
 
 from deepfake.errors import UserError
 
-SAMPLING = ("num_clips", "clip_frames")
+SAMPLING = ("num_clips", "clip_frames", "at_key_frames")
 """How much of a video is looked at."""
 FOLLOWING = ("min_iou", "max_gap_frames", "max_jump", "cut_distance", "look_near", "look_far")
 """Who is who. Neither changes how a face is cut out of a frame."""
@@ -22,6 +22,8 @@ class FaceSettings:
 
     num_clips: clips of consecutive frames, evenly spread over the video; None = every frame, clip_frames of
     them at a time. clip_frames: frames a clip.
+    at_key_frames: clips begin at key frames where there are any near, since what lies before need not be
+    decoded; not with sample_fps.
     sample_fps: if set, a clip's frames stand 1/sample_fps seconds apart instead of being consecutive.
     short_side_px: frames are reduced to this short side for detection only. min_face_px: smallest face
     looked for, in the reduced frame. min_score: detections below it are dropped.
@@ -42,6 +44,7 @@ class FaceSettings:
 
     num_clips: int | None = 16
     clip_frames: int = 8
+    at_key_frames: bool = False
     sample_fps: float | None = None
     short_side_px: int = 320
     min_face_px: int = 40

@@ -1,10 +1,15 @@
-"""Chosen frames of a video, decoded in one pass up to the last one: exact indices, one clip in memory."""
+"""Chosen frames of a video, decoded in one pass up to the last one: exact indices, one clip in memory.
+
+What no chosen frame leans on is not decoded: single frames that serve as no reference, and everything from
+the last frame that is wanted up to the key frame before the next one.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import overload
 
 import av
@@ -23,6 +28,9 @@ PLANAR = frozenset("yuv420p yuvj420p yuv422p yuvj422p yuv444p yuvj444p".split())
 """Formats whose frames are three planes of bytes."""
 SKIPPING = frozenset("h264 hevc mpeg2video mpeg4".split())
 """Codecs whose decoder takes or leaves each frame as told; that of AV1 works ahead and loses wanted ones."""
+LEAPING = SKIPPING | {"vp9"}
+"""Codecs whose decoder can start at any key frame and is right from there on."""
+NO_LEAPS: Mapping[int | None, int] = MappingProxyType({})
 
 
 def read_clips(path: Path, clips: Sequence[np.ndarray], *, scanned: Scan | None = None) -> Iterator[Frames]:
@@ -115,26 +123,27 @@ def read_frames(path: Path, wanted: np.ndarray, scanned: Scan) -> Iterator[np.nd
 def decoded_frames(path: Path, wanted: np.ndarray, scanned: Scan) -> Iterator[Decoded]:
     """Each wanted frame; wanted: ascending indices. Raises DecodeError naming the file and the frame.
 
-    PyAV where the file has time stamps: it then passes over unwanted frames that no other frame leans on.
-    Elsewhere decord, and where that fails, PyAV goes on from the frame that is due.
+    Where one reader fails, the next one goes on from the frame that is due.
     """
     done = 0
-    if scanned.stamps is None and decord_can(scanned):
+    for read in readers(scanned):
         try:
-            for frame in decord_frames(path, wanted, scanned):
+            for frame in read(path, wanted[done:], scanned):
                 yield frame
                 done += 1
             return
-        except Exception as err:  # whatever it was, PyAV reads on or says what is wrong
-            log.debug("%s: decord gave up after %d frames: %s", path, done, err)
-    try:
-        for picture in pyav_frames(path, wanted[done:], scanned):
-            yield picture
-            done += 1
-    except Exception as err:
-        reason = str(err).splitlines()[0] if str(err) else type(err).__name__
-        where = f"frame {wanted[min(done, len(wanted) - 1)]} of {scanned.info.num_frames}"
-        raise DecodeError(f"{path}: decoding broke at {where} ({reason})") from err
+        except Exception as err:  # whatever it was, the next one reads on or says what is wrong
+            log.debug("%s: %s gave up after %d frames: %s", path, read.__name__, done, err)
+            reason = str(err).splitlines()[0] if str(err) else type(err).__name__
+    where = f"frame {wanted[min(done, len(wanted) - 1)]} of {scanned.info.num_frames}"
+    raise DecodeError(f"{path}: decoding broke at {where} ({reason})")
+
+
+def readers(scanned: Scan) -> list[Callable[[Path, np.ndarray, Scan], Iterator[Decoded]]]:
+    """What can read such a file, best first: PyAV where it has time stamps, elsewhere decord."""
+    if scanned.stamps is None:
+        return [decord_frames, pyav_frames] if decord_can(scanned) else [pyav_frames]
+    return [leaping_frames, pyav_frames] if scanned.info.codec in LEAPING else [pyav_frames]
 
 
 def decord_can(scanned: Scan) -> bool:
@@ -176,8 +185,22 @@ def decord_frames(path: Path, wanted: np.ndarray, scanned: Scan) -> Iterator[np.
         due = index + 1
 
 
-def pyav_frames(path: Path, wanted: np.ndarray, scanned: Scan) -> Iterator[av.VideoFrame]:
-    """Wanted frames by PyAV, to be turned as to_rgb does.
+def leaping_frames(path: Path, wanted: np.ndarray, scanned: Scan) -> Iterator[av.VideoFrame]:
+    """Wanted frames as pyav_frames gives them, by leaps to key frames; a damaged picture is an error.
+
+    A file may call frames key frames that lean on others (gradual refresh): decoders then hold pictures back
+    or mark them.
+    """
+    for frame in pyav_frames(path, wanted, scanned, leaps=leaps(wanted, scanned)):
+        if frame.is_corrupt:
+            raise ValueError("the frame leans on one before its key frame")
+        yield frame
+
+
+def pyav_frames(
+    path: Path, wanted: np.ndarray, scanned: Scan, *, leaps: Mapping[int | None, int] = NO_LEAPS
+) -> Iterator[av.VideoFrame]:
+    """Wanted frames by PyAV, to be turned as to_rgb does; leaps: see decoded.
 
     Frames are known by their stamps where the file has them, so that a lost one is an error and no shift.
     """
@@ -188,7 +211,7 @@ def pyav_frames(path: Path, wanted: np.ndarray, scanned: Scan) -> Iterator[av.Vi
         return
     container, stream = open_video(path)
     with container:
-        for count, frame in enumerate(decoded(container, stream, wanted, scanned)):
+        for count, frame in enumerate(decoded(container, stream, wanted, scanned, leaps)):
             index = count if places is None else places.get(frame.pts)
             if index is None or index > due:
                 raise ValueError("the frame is lost or its time stamp is")
@@ -202,21 +225,58 @@ def pyav_frames(path: Path, wanted: np.ndarray, scanned: Scan) -> Iterator[av.Vi
     raise EOFError("the video ends early")
 
 
+def leaps(wanted: np.ndarray, scanned: Scan) -> dict[int | None, int]:
+    """Where decoding may leave out frames: stamp of a wanted one -> that of the key frame to go on from.
+
+    None -> the key frame to start from. wanted: ascending indices, at least one.
+    """
+    assert scanned.stamps is not None
+    stamps, keys = scanned.stamps.tolist(), scanned.keys.tolist()
+    which = (np.searchsorted(scanned.keys, wanted, side="right") - 1).tolist()
+    found: dict[int | None, int] = {}
+    last, last_group = None, -1
+    for index, group in zip(wanted.tolist(), which, strict=True):
+        if group > last_group:
+            found[last] = stamps[keys[group]]
+        last, last_group = stamps[index], group
+    return found
+
+
 def decoded(
-    container: av.container.InputContainer, stream: av.VideoStream, wanted: np.ndarray, scanned: Scan
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    wanted: np.ndarray,
+    scanned: Scan,
+    leaps: Mapping[int | None, int] = NO_LEAPS,
 ) -> Iterator[av.VideoFrame]:
     """Frames in order of presentation, all wanted ones among them.
 
     Of the others those that serve as no reference are not decoded (B-frames mostly, a third to half of a
-    usual video), which changes no other frame; without stamps every frame is, since they must be counted.
+    usual video), nor those that a leap passes over, which changes no other frame. Without stamps every frame
+    is, since they must be counted.
     """
-    if scanned.stamps is None or scanned.info.codec not in SKIPPING:
+    if scanned.stamps is None:
         yield from container.decode(stream)
         return
+    decoder, fed = stream.codec_context, set[int | None]()
+    skipping = scanned.info.codec in SKIPPING
     wanted_stamps = set(scanned.stamps[wanted].tolist())
+    going_on = leaps.get(None)
     for packet in container.demux(stream):
-        stream.codec_context.skip_frame = "DEFAULT" if packet.pts in wanted_stamps else "NONREF"
-        yield from packet.decode()
+        if going_on is not None:
+            if packet.pts != going_on:
+                continue
+            decoder.flush_buffers()
+            going_on = None
+        fed.add(packet.pts)
+        if skipping:
+            decoder.skip_frame = "DEFAULT" if packet.pts in wanted_stamps else "NONREF"
+        for frame in packet.decode():
+            yield frame
+            following = leaps.get(frame.pts)
+            if following is not None and following not in fed:  # decoders are some packets ahead
+                going_on = following
+                break
 
 
 def check_size(width: int, height: int, scanned: Scan) -> None:

@@ -21,6 +21,7 @@ class Scan:
     """info: of the shown video. time_s: (N,) float64, presentation time of each frame after the first.
 
     stamps: (N,) int64, the same as the file has it, in ticks; None where the file does not tell.
+    keys: (K,) int64, indices of the frames from which decoding may start; none without stamps.
     trimmed: some coded frames are never shown, by an edit list or since the file starts inside a group.
     reordered: frames are coded in another order than they are shown in.
     """
@@ -28,6 +29,7 @@ class Scan:
     info: VideoInfo
     time_s: np.ndarray
     stamps: np.ndarray | None
+    keys: np.ndarray
     trimmed: bool
     reordered: bool
 
@@ -64,10 +66,13 @@ def _scan(path: Path) -> Scan:
     with container:
         # stamps only: the packets themselves are the whole file
         packets = []
+        key_stamps = set()
         held: dict[int | None, int] = {}  # ticks that a frame is shown, by its stamp
         for packet in container.demux(stream):
             if packet.size:
                 packets.append((packet.pts, packet.is_discard))
+                if packet.is_keyframe:
+                    key_stamps.add(packet.pts)
                 held[packet.pts] = packet.duration or 0
         fps = float(stream.average_rate or stream.guessed_rate or 25)
         tick_s = float(stream.time_base or 0)
@@ -82,6 +87,7 @@ def _scan(path: Path) -> Scan:
         raise ValueError("no frame in it")
     ticks_s = stamps * tick_s if stamps is not None else np.arange(num_frames) / fps
     last_s = held[int(stamps[-1])] * tick_s if stamps is not None else 0
+    keys = [place for place, stamp in enumerate([] if stamps is None else stamps) if stamp in key_stamps]
     turned = first.rotation % 180 != 0
     info = VideoInfo(
         num_frames=num_frames,
@@ -93,7 +99,9 @@ def _scan(path: Path) -> Scan:
         container=name,
         duration_s=round(float(ticks_s[-1] - ticks_s[0] + (last_s or 1 / fps)), 6),
     )
-    return Scan(info, ticks_s - ticks_s[0], stamps, num_frames < len(packets), reordered)
+    return Scan(
+        info, ticks_s - ticks_s[0], stamps, np.array(keys, np.int64), num_frames < len(packets), reordered
+    )
 
 
 def _shown_stamps(

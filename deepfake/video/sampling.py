@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 
@@ -17,6 +19,25 @@ def clip_indices(num_frames: int, *, num_clips: int | None, clip_frames: int) ->
     length = min(clip_frames, num_frames)
     count = max(1, min(num_clips, num_frames // max(length, 1)))
     return [start + np.arange(length) for start in spread_starts(num_frames - length, count)]
+
+
+def key_frame_clips(
+    num_frames: int, keys: np.ndarray, *, num_clips: int | None, clip_frames: int
+) -> list[np.ndarray]:
+    """Like clip_indices, but each of num_clips equal parts of the video gives the clip that costs least.
+
+    keys: (K,) int64, ascending indices of key frames, from which decoding can start. A part's clip begins at
+    its first key frame or, where it has none, with the part: what lies before it need not be decoded.
+    """
+    even = clip_indices(num_frames, num_clips=num_clips, clip_frames=clip_frames)
+    if num_clips is None or len(even) == 1:
+        return even
+    length, bounds = len(even[0]), np.linspace(0, num_frames, len(even) + 1).astype(int).tolist()
+    clips = []
+    for start, stop in pairwise(bounds):
+        here = keys[(keys >= start) & (keys <= stop - length)]
+        clips.append((int(here[0]) if len(here) else start) + np.arange(length))
+    return clips
 
 
 def timed_clip_indices(

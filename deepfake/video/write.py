@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -15,6 +17,22 @@ log = logging.getLogger(__name__)
 
 COPIED = frozenset("aac mp3 ac3 eac3 alac".split())
 """Audio codecs that players expect in an MP4; others are encoded anew, as AAC."""
+
+
+@contextmanager
+def scheduling_kept() -> Iterator[None]:
+    """Undo what libsvtav1 does when root encodes: it turns this thread, and all that it starts, real-time.
+
+    Those come before every other process of the machine, which then stands still.
+    """
+    if not hasattr(os, "sched_getscheduler"):  # no Linux
+        yield
+        return
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, *before)
 
 
 def write_video(
@@ -74,9 +92,12 @@ def write_timed_video(
         options["x264-params"] = "cpu-independent=1"
     try:
         # bitexact keeps version strings and dates out of the file
-        with av.open(
-            str(unfinished), "w", format=container, container_options={"fflags": "+bitexact"}
-        ) as file:
+        with (
+            scheduling_kept(),
+            av.open(
+                str(unfinished), "w", format=container, container_options={"fflags": "+bitexact"}
+            ) as file,
+        ):
             stream = file.add_stream(codec, rate=rate, options=options)
             assert isinstance(stream, av.VideoStream)
             stream.codec_context.flags |= av.codec.context.Flags.bitexact

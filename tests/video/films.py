@@ -9,6 +9,8 @@ import av
 import numpy as np
 from PIL import Image
 
+from deepfake.video.write import scheduling_kept
+
 BITS, BAR_PX, HEIGHT_PX = 8, 20, 128
 
 
@@ -43,7 +45,7 @@ def film(
     is seen, by the number of the frame. sound: codec of a silent second beside it.
     """
     base = Fraction(1, 1000) if times_ms is not None else Fraction(1, 25)
-    with av.open(str(path), "w") as container:
+    with scheduling_kept(), av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25)
         height, width, _ = show(first)[::shrink, ::shrink].shape
         stream.width, stream.height = width, height

@@ -1,12 +1,23 @@
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from films import cut, film, number_of
+from films import cut, film, number_of, picture
 
 from deepfake.errors import DecodeError
-from deepfake.video.decode import decoded, decord_can, decord_frames, pyav_frames, read_clips, to_rgb
+from deepfake.video.decode import (
+    LEAPING,
+    decoded,
+    decoded_frames,
+    decord_can,
+    decord_frames,
+    leaps,
+    pyav_frames,
+    read_clips,
+    to_rgb,
+)
 from deepfake.video.probe import Scan, open_video, scan
 
 CLIPS = [np.array([0, 1]), np.array([5, 6, 7]), np.array([20]), np.array([38, 39])]
@@ -29,6 +40,11 @@ FILMS = {
     "mpeg4_b_frames.mp4": ("mpeg4", {"g": "12", "bf": "2"}),
     "mpeg4_b_frames.avi": ("mpeg4", {"g": "12", "bf": "2"}),
     "film.wmv": ("wmv2", {"g": "12"}),
+    "vp9_short_groups.mkv": ("libvpx-vp9", {"g": "12", "deadline": "realtime"}),
+    "refresh.mkv": ("libx264", {"x264-params": "intra-refresh=1:keyint=12"}),
+    "refresh.ts": ("libx264", {"bf": "2", "x264-params": "intra-refresh=1:keyint=12"}),
+    "hevc_short_groups.mkv": ("libx265", {"x265-params": "log-level=none:keyint=8:min-keyint=8:bframes=3"}),
+    "hevc_refresh.mp4": ("libx265", {"x265-params": "log-level=none:intra-refresh=1:keyint=12"}),
 }
 
 
@@ -51,6 +67,40 @@ def test_frames_left_out_change_no_pixel_of_those_that_are_read(tmp_path: Path, 
     for wanted in ([39], [3, 17], list(range(1, 40, 5))):
         (some,) = read_clips(path, [np.array(wanted)])
         assert np.array_equal(some.rgb, [every.rgb[index] for index in wanted])
+
+
+def drifting(number: int) -> np.ndarray:
+    """A textured picture that moves, so that frames lean on each other."""
+    wide = np.random.default_rng(0).integers(0, 256, (32, 72, 3), np.uint8).repeat(4, 0).repeat(4, 1)
+    return np.ascontiguousarray(wide[:, 2 * number : 2 * number + 160])
+
+
+@pytest.mark.parametrize("name", FILMS)
+@pytest.mark.parametrize("show", [picture, drifting])
+def test_a_leap_to_a_key_frame_changes_no_pixel(
+    tmp_path: Path, name: str, show: Callable[[int], np.ndarray]
+) -> None:
+    codec, options = FILMS[name]
+    path = film(tmp_path / name, codec, options=options, show=show, num_frames=48)
+    scanned = scan(path)
+    if scanned.stamps is None or scanned.info.codec not in LEAPING:
+        pytest.skip("read in order")
+    every = list(map(to_rgb, pyav_frames(path, np.arange(48), scanned)))
+    for wanted in ([47], [0, 30], [11, 12, 13, 36], [5, 23, 25, 40], list(range(3, 48, 7))):
+        some = list(map(to_rgb, decoded_frames(path, np.array(wanted), scanned)))
+        assert np.array_equal(some, [every[index] for index in wanted])
+
+
+def test_groups_without_a_wanted_frame_are_not_decoded(tmp_path: Path) -> None:
+    path = film(tmp_path / "film.mp4", options={"bf": "0", "g": "10", "sc_threshold": "0"})
+    scanned, wanted = scan(path), np.array([2, 3, 31])
+    assert scanned.keys.tolist() == [0, 10, 20, 30]
+    container, stream = open_video(path)
+    with container:
+        seen = [f.pts for f in decoded(container, stream, wanted, scanned, leaps(wanted, scanned))]
+    assert scanned.stamps is not None
+    assert {scanned.stamps.tolist().index(pts) for pts in seen} <= {0, 1, 2, 3, 4, *range(30, 40)}
+    assert set(scanned.stamps[wanted]) <= set(seen)
 
 
 def test_frames_that_nothing_leans_on_are_not_decoded(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from deepfake.video.sampling import clip_indices, nearest, timed_clip_indices
+from deepfake.video.sampling import clip_indices, key_frame_clips, nearest, timed_clip_indices
 
 
 def test_clips_are_evenly_spread_from_the_first_frame_to_the_last() -> None:
@@ -80,3 +80,23 @@ def test_every_frame_is_taken_in_clips_one_right_after_the_other() -> None:
 def test_the_whole_video_at_a_slower_rate_is_taken_in_such_clips_too() -> None:
     clips = timed_clip_indices(np.arange(20) / 20, num_clips=None, clip_frames=4, sample_fps=10)
     assert [clip.tolist() for clip in clips] == [[0, 2, 4, 6], [8, 10, 12, 14], [16, 18]]
+
+
+def test_clips_at_key_frames_take_one_of_each_part_of_the_video() -> None:
+    keys = np.array([0, 250, 500, 750])
+    clips = key_frame_clips(751, keys, num_clips=4, clip_frames=8)
+    assert [clip[0] for clip in clips] == [0, 250, 500, 563]  # 750 leaves no room
+    assert [clip.tolist() for clip in key_frame_clips(10, keys, num_clips=1, clip_frames=4)] == [[3, 4, 5, 6]]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_clips_at_key_frames_are_as_many_ascend_without_overlap_and_stay_inside(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    num_frames = int(rng.integers(1, 200))
+    keys = np.flatnonzero(rng.random(num_frames) < 0.1)
+    clips = key_frame_clips(num_frames, keys, num_clips=4, clip_frames=8)
+    even = clip_indices(num_frames, num_clips=4, clip_frames=8)
+    assert [len(clip) for clip in clips] == [len(clip) for clip in even]
+    assert (np.diff(np.concatenate(clips)) > 0).all()
+    assert clips[0][0] >= 0
+    assert clips[-1][-1] < num_frames

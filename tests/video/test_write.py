@@ -122,3 +122,11 @@ def test_a_large_film_says_how_its_colours_are_to_be_read(tmp_path: Path) -> Non
         frame = next(container.decode(video=0))
     assert (frame.colorspace, frame.color_range) == (5, 1)  # BT.601, from 16 to 235
     assert np.abs(frame.to_ndarray(format="rgb24")[300, 300].astype(int) - [200, 60, 90]).max() <= 4
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="no such thing outside Linux")
+def test_an_encoder_that_makes_itself_real_time_leaves_no_trace(tmp_path: Path) -> None:
+    before = os.sched_getscheduler(0)
+    frames = [np.full((64, 64, 3), 9 * n, np.uint8) for n in range(4)]
+    write_video(tmp_path / "film.mkv", frames, fps=25, codec="libsvtav1", preset="12", container="matroska")
+    assert os.sched_getscheduler(0) == before
