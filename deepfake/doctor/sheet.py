@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.columns import Columns
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -15,7 +15,7 @@ from deepfake.doctor.codecs import OK
 from deepfake.doctor.machine import GB
 
 Report = Mapping[str, Any]
-STYLES = {OK: "green", "failed": "bold red", "skipped": "dim", "running": "yellow", "missing": "yellow"}
+STYLES = {OK: "green", "failed": "bold red", "skipped": "dim", "running": "yellow", "no": "yellow"}
 STAGE_CHARS = 9
 
 
@@ -60,16 +60,14 @@ def system_lines(report: Report) -> list[tuple[str, str]]:
     cores = f"{cpu['usable_cores']} of {cpu['cores']} cores"
     memory = f"{gigabytes(cpu['usable_memory_bytes'])}, {gigabytes(cpu['free_memory_bytes'])} free"
     gpus = [f"{one['name']}, {gigabytes(one['memory_bytes'])}, sm {one['capability']}" for one in gpu["gpus"]]
-    built = (
-        f"torch is built for CUDA {gpu['torch_cuda']}" if gpu["torch_cuda"] else "torch is built without CUDA"
-    )
+    built = f"built for CUDA {gpu['torch_cuda']}" if gpu["torch_cuda"] else "built without CUDA"
     lines = [
         ("system", about["system"]),
         ("Python", about["python"]),
         ("FFmpeg", f"{about['ffmpeg']} in PyAV"),
         ("processor", f"{cpu['model']}, {cores}"),
         ("memory", memory),
-        ("GPU", f"{'; '.join(gpus) or 'no CUDA device'} ({built})"),
+        ("GPU", f"{'; '.join(gpus) or 'no CUDA device'}; torch is {built}"),
         ("MPS", "yes" if gpu["mps"] else "no"),
         *(
             (name, f"{gigabytes(disk['free_bytes'])} free of {gigabytes(disk['total_bytes'])}")
@@ -92,14 +90,16 @@ def library_columns(libraries: Sequence[Mapping[str, Any]]) -> Columns:
     return Columns(cells, padding=(0, 3), equal=True, column_first=True)
 
 
-def codec_table(codecs: Mapping[str, Mapping[str, str]]) -> Table:
-    """A line a codec, a column a trial."""
+def codec_table(codecs: Mapping[str, Mapping[str, str]]) -> Group:
+    """A line a codec, a column a trial, and below them why some fail."""
     trials = list(next(iter(codecs.values()), {}))
     table = Table("", *trials, box=None, padding=(0, 2, 0, 0), header_style="dim")
+    reasons: list[Text] = []
     for name, answers in codecs.items():
-        cells = [Text(answers[trial], STYLES.get(answers[trial], "yellow")) for trial in trials]
-        table.add_row(Text(name, "dim", no_wrap=True), *cells)
-    return table
+        marks = [OK if answers[trial] == OK else "no" for trial in trials]
+        table.add_row(Text(name, "dim", no_wrap=True), *(Text(mark, STYLES[mark]) for mark in marks))
+        reasons += [Text(f"{name}, {t}: {answers[t]}", "dim") for t in trials if answers[t] != OK]
+    return Group(table, *reasons)
 
 
 def extra_lines(extras: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:

@@ -136,9 +136,7 @@ def notes(report: Mapping[str, Any]) -> list[str]:
     if files is not None and files < LEAST_OPEN_FILES:
         found.append(f"only {files} files can be open at a time: ulimit -n 4096")
     if not report["accelerators"]["gpus"] and report["accelerators"]["torch_cuda"] and has_nvidia():
-        found.append(
-            "there is an NVIDIA driver, but torch finds no GPU: compare nvidia-smi's CUDA with torch's"
-        )
+        found.append("an NVIDIA driver, but no GPU for torch: compare its CUDA version with nvidia-smi's")
     return found
 
 
@@ -162,10 +160,6 @@ def wandb_mode() -> str:
             wandb.teardown()
     except Exception as err:
         return " ".join(f"{type(err).__name__}: {err}".split())
-    return (
-        f"{told}, logged in"
-        if known and told != "offline"
-        else told
-        if known
-        else f"{told}, nobody is logged in"
-    )
+    if told == "offline":
+        return told
+    return f"{told}, {'logged in' if known else 'nobody is logged in'}"
