@@ -24,6 +24,10 @@ TIMEOUT_S = 120  # of them all, which take two seconds
 WHEN_AND_WHERE = re.compile(r"^\[[\d:]+\] \S+: ")  # with which errors of decord begin
 
 
+PROCESS = (sys.executable, "-m", __name__)
+"""What tries steps: given the folder and the steps as JSON, it prints an answer a line."""
+
+
 class Codec(NamedTuple):
     """How films of a codec are made: container, and encoders, of which the first that is there is taken."""
 
@@ -64,7 +68,7 @@ def in_own_process(folder: Path, steps: Sequence[Step]) -> dict[Step, str]:
     """Answers of the first steps: of all, or to the one in which the process ended or hung."""
     package = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-m", __name__, str(folder), json.dumps(steps)]
+    command = [*PROCESS, str(folder), json.dumps(steps)]
     environ = os.environ | {"PYTHONPATH": path}
     try:
         done = subprocess.run(command, capture_output=True, check=False, timeout=TIMEOUT_S, env=environ)
