@@ -40,7 +40,7 @@ def track_frames(faces: VideoFaces, *, video: int = 0) -> list[TrackFrames]:
 
 
 def window_starts(num_frames: int, length: int, stride: int) -> np.ndarray:
-    """First frame of every window over a run of frames, (W,) int64; together they cover all frames.
+    """First frame of every window over a run of frames, (W,) int64; they cover all frames if stride <= length.
 
     The last window moves back to end on the last frame: 20 frames, length 16, stride 8 -> [0, 4].
     A run shorter than one window gets [0]; the dataset repeats its last frame.
