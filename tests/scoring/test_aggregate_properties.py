@@ -83,7 +83,7 @@ def test_probs_of_opposite_logits_are_opposite_and_logits_come_back(logit: float
 @given(
     probs=st.lists(st.floats(0, 1), min_size=1, max_size=20),
     threshold=st.floats(0.01, 0.99),
-    temperature=st.floats(0.1, 10),
+    temperature=st.floats(0.5, 10),
 )
 def test_a_temperature_moves_no_video_past_another_or_past_the_threshold(
     probs: list[float], threshold: float, temperature: float

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfake.scoring.decision import ThresholdRule, choose_threshold, fit_temperature
+from deepfake.scoring.decision import ThresholdRule, choose_threshold, fit_temperature, to_logit
 from deepfake.scoring.metrics import RANKING, Metrics, Tally, classification_metrics, rates, roc, undefined
 
 Scored = tuple[np.ndarray, np.ndarray]
@@ -121,8 +121,7 @@ def test_a_threshold_is_the_best_by_its_rule_of_all_that_there_are(
 def test_a_fitted_temperature_is_no_worse_than_none(given_scores: Scored) -> None:
     prob, label = given_scores
     temperature = fit_temperature(prob, label)
-    kept = np.clip(prob, 1e-12, 1 - 1e-12)
-    away = np.where(label == 1, -1, 1) * (np.log(kept) - np.log1p(-kept))
+    away = np.where(label == 1, -1, 1) * to_logit(prob)
     loss = [float(np.logaddexp(0, away / t).mean()) for t in (1.0, temperature)]
     assert 0 < temperature <= 20
     assert loss[1] <= loss[0] + 1e-6
