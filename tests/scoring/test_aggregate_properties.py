@@ -69,7 +69,8 @@ def test_a_window_that_looks_more_fake_lowers_no_prob(
 def test_windows_that_agree_give_their_prob_by_every_rule_but_share(scores: WindowScores, one: float) -> None:
     agreeing = replace(scores, logit=np.full(len(scores), one))
     for window_rule, _, probs in by_all_rules(agreeing):
-        expected = float(one >= 0) if window_rule == "share" else float(sigmoid(np.array(one)))
+        prob = float(sigmoid(np.array(one)))
+        expected = float(prob >= 0.5) if window_rule == "share" else prob
         assert list(probs.values()) == pytest.approx([expected] * len(probs), abs=1e-12)
 
 
