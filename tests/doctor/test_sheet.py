@@ -62,7 +62,7 @@ def test_every_line_fits_the_terminal_and_everything_is_told(width: int) -> None
 
 def test_a_stage_is_one_line_with_its_seconds_and_error() -> None:
     stage = {"stage": "train", "status": "failed", "seconds": 3.21, "error": "UserError: no disk"}
-    assert stage_line(stage).plain == "  train        3.2 s  failed  UserError: no disk"
+    assert stage_line(stage).plain == "  train      3.2 s  failed  UserError: no disk"
     assert stage_line(
         {"stage": "train", "status": "skipped", "seconds": None, "error": ""}
     ).plain.split() == [
