@@ -10,11 +10,17 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hypothesis import settings
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 from deepfake.cli import CONF, run_folder, study_direction
+
+# the same few examples everywhere; a thousand new ones: pytest --hypothesis-profile=deep tests/…
+settings.register_profile("steady", derandomize=True, max_examples=25, deadline=None)
+settings.register_profile("deep", max_examples=1000, deadline=None)
+settings.load_profile("steady")
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SHARED = Path(__file__).parents[1].parent / "shared"

@@ -25,7 +25,7 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: not readable as JSON ({err}); download it again or take it away") from err
 
 
-class Rows(csv.DictReader):  # generic from Python 3.12 on
+class Rows(csv.DictReader):  # type: ignore[type-arg]  # generic from Python 3.12 on
     """Rows by column; a line that is no CSV is one clear error."""
 
     path: Path

@@ -75,6 +75,13 @@ class FaceDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         check_fit(spec, store)
+        check_counts(
+            batch_size=batch_size,
+            windows_per_video=windows_per_video,
+            overfit_windows=overfit_windows,
+            eval_windows=eval_windows,
+            eval_hop=eval_hop,
+        )
         self.make_protocol = protocol
         self.store = store
         self.fill = fill
@@ -231,6 +238,13 @@ def padded_share(items: Sequence[Item], *, rank: int, num_processes: int) -> lis
     """
     total = -(-len(items) // num_processes) * num_processes
     return [items[place % len(items)] for place in range(rank, total, num_processes)]
+
+
+def check_counts(**counts: int | None) -> None:
+    """Raise UserError naming the count that is no whole number of at least 1; None passes."""
+    for name, count in counts.items():
+        if count is not None and (not isinstance(count, int) or count < 1):
+            raise UserError(f"data.{name}={count}: must be a whole number of at least 1")
 
 
 def check_fit(spec: InputSpec, store: FaceStore) -> None:

@@ -40,10 +40,11 @@ def track_frames(faces: VideoFaces, *, video: int = 0) -> list[TrackFrames]:
 
 
 def window_starts(num_frames: int, length: int, stride: int) -> np.ndarray:
-    """First frame of every window over a run of frames, (W,) int64; together they cover all frames.
+    """First frame of every window over a run of frames, (W,) int64.
 
-    The last window moves back to end on the last frame: 20 frames, length 16, stride 8 -> [0, 4].
-    A run shorter than one window gets [0]; the dataset repeats its last frame.
+    Together they cover all frames, unless stride is longer than length. The last window moves back to end on
+    the last frame: 20 frames, length 16, stride 8 -> [0, 4]. A run shorter than one window gets [0]; the
+    dataset repeats its last frame.
     """
     last = max(num_frames - length, 0)
     starts = np.arange(0, last + 1, stride, dtype=np.int64)

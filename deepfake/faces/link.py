@@ -55,6 +55,8 @@ def split_changed(
     are most, and more than max_step, apart. covers: of each frame's boxes.
     """
     steps = clearest(tracklet, covers)
+    if len(steps) < 2:  # however near max_change is to 0, that of a look from itself by rounding
+        return [tracklet]
     ends = np.stack([look(step, tracklet[step]) for step in (steps[0], steps[-1])])
     if apart(ends[:1], ends[1:])[0, 0] <= max_change:
         return [tracklet]

@@ -80,6 +80,10 @@ class FaceSettings:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise UserError(f"faces.{name}={value}: must be 0 to 1")
+        for name in ("look_near", "max_jump"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:  # costs are measured in these
+                raise UserError(f"faces.{name}={value}: must be above 0")
         if len({value is None for value in (self.look_near, self.look_far)}) == 2:
             raise UserError(
                 f"faces.look_near={self.look_near}, faces.look_far={self.look_far}: set both, or both to null"

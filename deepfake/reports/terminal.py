@@ -13,8 +13,8 @@ from deepfake.text import visible
 class TextConsole(Console):
     """A console that takes "[red]" and ":cat:" for text and shows control characters as escapes."""
 
-    def __init__(self) -> None:
-        super().__init__(markup=False, emoji=False)
+    def __init__(self, **how: Any) -> None:
+        super().__init__(markup=False, emoji=False, **how)
 
     def render_str(self, text: str, **how: Any) -> Text:
         """What every title, heading and cell goes through."""

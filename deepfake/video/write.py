@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -148,7 +149,7 @@ def _encode(
     return num_frames
 
 
-def sound_packets(source: Path, film: av.container.OutputContainer) -> Iterator[av.Packet]:
+def sound_packets(source: Path, film: av.container.OutputContainer) -> Iterator[av.Packet[Any]]:
     """The main audio of a file as packets of a new stream of film, in order; none if it has no audio."""
     try:
         with av.open(str(source)) as container:
@@ -162,7 +163,7 @@ def sound_packets(source: Path, film: av.container.OutputContainer) -> Iterator[
 
 def copied_sound(
     container: av.container.InputContainer, stream: av.AudioStream, film: av.container.OutputContainer
-) -> Iterator[av.Packet]:
+) -> Iterator[av.Packet[Any]]:
     """Packets as they are."""
     copy = film.add_stream_from_template(stream)
     for packet in container.demux(stream):
@@ -173,7 +174,7 @@ def copied_sound(
 
 def encoded_sound(
     container: av.container.InputContainer, stream: av.AudioStream, film: av.container.OutputContainer
-) -> Iterator[av.Packet]:
+) -> Iterator[av.Packet[Any]]:
     """Packets decoded and encoded anew, in stereo at most."""
     layout = "mono" if stream.channels == 1 else "stereo"
     copy = film.add_stream("aac", rate=stream.rate, layout=layout)
@@ -187,7 +188,7 @@ def encoded_sound(
     yield from copy.encode(None)
 
 
-def starts_s(packet: av.Packet) -> Fraction:
+def starts_s(packet: av.Packet[Any]) -> Fraction:
     """When a packet is to be decoded."""
     return (packet.dts or 0) * (packet.time_base or Fraction(1))
 

@@ -57,6 +57,26 @@ def prepared(
     return module
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("eval_hop", 0), ("eval_hop", -1), ("eval_windows", 0), ("batch_size", 0), ("windows_per_video", 1.5)],
+)
+def test_a_count_below_one_or_not_whole_is_named_before_anything_is_extracted(
+    tmp_path: Path, name: str, value: float
+) -> None:
+    def fill(videos: object) -> Filled:
+        raise AssertionError("it was extracted")
+
+    with pytest.raises(UserError, match=rf"data\.{name}={value}: must be a whole number of at least 1"):
+        FaceDataModule(
+            protocol=lambda: Protocol(name="x", videos=()),
+            store=FaceStore(tmp_path, FaceSettings()),
+            fill=fill,
+            spec=SPEC,
+            **{name: value},
+        )
+
+
 def test_training_windows_are_of_the_main_face_and_none_of_a_fake_whose_face_was_missed(
     tmp_path: Path,
 ) -> None:

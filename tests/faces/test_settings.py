@@ -31,6 +31,8 @@ def test_settings_survive_being_written_down(settings: FaceSettings) -> None:
         ({"look_near": None, "look_far": None}, "cut_distance: needs"),
         ({"look_near": 1.5}, "look_near=1.5: must be 0 to 1"),
         ({"cut_distance": -1}, "cut_distance=-1: must be 0 to 1"),
+        ({"look_near": 0}, "look_near=0: must be above 0"),
+        ({"max_jump": 0}, "max_jump=0: must be above 0"),
         ({"num_clips": 0}, "num_clips=0: must be at least 1"),
     ],
 )
