@@ -22,8 +22,19 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from deepfake.errors import SomeFailed, Stopped, UserError
-from deepfake.reports.runs import DONE, FAILED, INTERRUPTED, MISTAKE, RUNNING, Status
+from deepfake.reports.runs import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    KILLED,
+    MISTAKE,
+    RUNNING,
+    STATUS,
+    Status,
+    this_process,
+)
 from deepfake.scoring.metrics import goal
+from deepfake.tasks.stops import Received, heeded, told
 from deepfake.tasks.sweep import SWEEP
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -47,7 +58,7 @@ NOISES = (
     "Checkpoint directory .* exists",
     "recommended to use .*sync_dist",  # every process has the same metrics
 )
-EXITS = {DONE: 0, FAILED: 1, RUNNING: 1, MISTAKE: 2, INTERRUPTED: 130}  # still running: it was killed
+EXITS = {DONE: 0, FAILED: 1, RUNNING: 1, KILLED: 1, MISTAKE: 2, INTERRUPTED: 130}
 PLUGINS = "plugins of Hydra: uv sync --extra launch (joblib, submitit) or --extra hpo (optuna) installs them"
 
 log = logging.getLogger(__name__)
@@ -63,6 +74,7 @@ def run(task: str) -> NoReturn:
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     OmegaConf.register_new_resolver("study_direction", study_direction, replace=True)
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask PyPI for a newer one of itself
+    logging.raiseExceptions = False  # a full disk would print a traceback for every line of the log file
     several = bool({"-m", "--multirun"} & set(sys.argv))
     sys.argv[1:] = [quoted(argument, several=several) for argument in sys.argv[1:]]
     exits: list[int] = []
@@ -75,11 +87,12 @@ def run(task: str) -> NoReturn:
 
     stopped = 0
     try:
-        job()
+        with heeded():
+            job()
     except SystemExit as stop:
         stopped = stop.code if isinstance(stop.code, int) else 0
     except KeyboardInterrupt:
-        stopped = EXITS[INTERRUPTED]
+        stopped = Received.status()
     except Exception as err:
         if SWEEP.folder is None:
             raise
@@ -103,9 +116,11 @@ def work(task: str, cfg: DictConfig) -> Status:
 
     def ended(status: str, error: object = "", value: float | None = None) -> Status:
         seconds = None if status == RUNNING else round(time.monotonic() - start, 3)
-        note = Status(status=status, seconds=seconds, error=" ".join(str(error).split()), value=value)
+        process = this_process() if status == RUNNING else None
+        error = " ".join(str(error).split())
+        note = Status(status=status, seconds=seconds, error=error, value=value, process=process)
         if first_process():
-            note.write(run_dir)
+            write_down(note, run_dir)
         return note
 
     ended(RUNNING)
@@ -113,9 +128,11 @@ def work(task: str, cfg: DictConfig) -> Status:
         # joblib's own way, in which neither loaders nor Dask can start processes
         set_start_method(None, force=True)
     try:
-        main = import_module(f"deepfake.tasks.{task}").main
-        quieten()
-        return ended(DONE, value=main(cfg, run_dir))
+        with heeded(), told(run_dir):
+            main = import_module(f"deepfake.tasks.{task}").main
+            quieten()
+            value = main(cfg, run_dir)
+        return ended(DONE, value=value)
     except UserError as err:
         log.error("error: %s", err)
         return ended(MISTAKE, err)
@@ -123,19 +140,24 @@ def work(task: str, cfg: DictConfig) -> Status:
         log.error("%s", err)
         return ended(FAILED, err)
     except KeyboardInterrupt as err:
-        told = str(err) or "whatever was finished is kept, run the same command again to go on"
-        log.error("interrupted: %s", told)
-        ended(INTERRUPTED)
-        raise SystemExit(EXITS[INTERRUPTED]) from None
-    except SystemExit:  # as Lightning ends a training that is interrupted
-        ended(INTERRUPTED)
-        raise
+        ended(INTERRUPTED, f"by {Received.name()}")
+        if first_process():
+            log.error("interrupted: %s", err)
+        raise SystemExit(Received.status()) from None
     except Exception as err:
         note = ended(FAILED, f"{type(err).__name__}: {err}")
         if HydraConfig.get().mode != RunMode.MULTIRUN:
             raise
         log.exception("%s", err)
         return note
+
+
+def write_down(status: Status, run_dir: Path) -> None:
+    """Note it in the run folder; where that cannot be written, how the job ended is what matters."""
+    try:
+        status.write(run_dir)
+    except OSError as err:
+        log.error("%s cannot be written: %s", run_dir / STATUS, err)
 
 
 def first_process() -> bool:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import copy
 import csv
+import json
 import logging
+import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -47,9 +50,34 @@ class VisibleFormatter(logging.Formatter):
         return visible(super().format(record), lines=True)
 
 
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Where to write a file that appears under its own name once it is complete.
+
+    The processes of a training may write the same one at the same time.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text in UTF-8; see whole."""
+    with whole(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Values as JSON, indented; see whole."""
+    write_text(path, json.dumps(values, indent=2) + "\n")
+
+
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Rows under a header, in UTF-8; see csv_writer."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    """Rows under a header, in UTF-8; see csv_writer and whole."""
+    with whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         write = csv_writer(file, columns)
         for row in rows:
             write(row)

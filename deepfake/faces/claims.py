@@ -22,6 +22,15 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 """Errors of writing that pass when there is room again."""
 
 
+def disk_is_full(err: BaseException | None) -> bool:
+    """Whether an error, or one that led to it, is that there was no room to write."""
+    while err is not None:
+        if getattr(err, "errno", None) in DISK_FULL:
+            return True
+        err = err.__cause__ or err.__context__
+    return False
+
+
 @contextmanager
 def claim(path: Path, *, wait: bool = False, without_locks: bool = True) -> Iterator[bool]:
     """Whether this process alone may make path now; False where another one is at it, unless told to wait.

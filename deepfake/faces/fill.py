@@ -14,7 +14,7 @@ from rich.progress import TextColumn
 
 from deepfake.errors import Stopped, UserError
 from deepfake.faces.choose import check_rule
-from deepfake.faces.claims import DISK_FULL, sweep
+from deepfake.faces.claims import disk_is_full, sweep
 from deepfake.faces.jobs import Extraction, MaskReading, absolute, fitting, run_job
 from deepfake.faces.mirror import public
 from deepfake.faces.store import FaceStore, missed_face
@@ -85,7 +85,7 @@ def fill_store(
             sweep(folder)
         rows = store.write_manifest(videos, work.failures, main_face)
     except OSError as err:
-        if err.errno in DISK_FULL:
+        if disk_is_full(err):
             raise full_disk(store, work, len(missing)) from err
         raise
     report(rows, work, store)
@@ -110,8 +110,7 @@ def run_all(title: str, jobs: Sequence[Job], executor: Executor, work: Work, sto
         for outcome in run_jobs(title, left, executor, work):
             key, result = outcome.item.video.key, outcome.result
             if isinstance(result, Failure):
-                full = isinstance(result.error, OSError) and result.error.errno in DISK_FULL
-                if full or isinstance(result.error, UserError):
+                if disk_is_full(result.error) or isinstance(result.error, UserError):
                     raise result.error
                 work.failures[key] = result.reason
             elif result.elsewhere:

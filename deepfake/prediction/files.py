@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from deepfake.errors import DecodeError, UserError
+from deepfake.faces.claims import disk_is_full
 from deepfake.faces.jobs import fitting
 from deepfake.faces.video_faces import VideoFaces
 from deepfake.parallel import Executor, Failure
@@ -55,7 +56,8 @@ def predict_files(
 
     spill: folder, seen by all workers, for faces that are too many for memory: they are gone when the next
     file is asked for.
-    Raises what the executor raises, and UserError of a worker; all else that befalls a file is its reason.
+    Raises what the executor raises, UserError of a worker, and its error where the disk of spill is full; all
+    else that befalls a file is its reason.
     """
     by_path = {found.path.absolute(): found for found in files if not found.trouble}
     for found in files:
@@ -67,7 +69,7 @@ def predict_files(
     for outcome in fitting(executor, len(by_path)).map_unordered(read, list(by_path)):
         found, result = by_path[outcome.item], outcome.result
         if isinstance(result, Failure):
-            if isinstance(result.error, UserError):
+            if isinstance(result.error, UserError) or disk_is_full(result.error):
                 raise result.error
             result = FileRead(reason=result.reason)
         yield Judged(found, prediction_of(detector, found.name, result), result.faces, result.stamp)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deepfake.errors import UserError
+from deepfake.faces.claims import disk_is_full
 from deepfake.faces.jobs import faces_of
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.video_faces import VideoFaces
@@ -44,7 +45,8 @@ def read_file(path: Path, settings: FaceSettings, *, device: str, spill: Path | 
 
     spill: folder for faces that are too many for memory, a file each; see VideoFaces.discard.
     The hash is taken after extraction, which leaves the file in the system's cache, and is that of what was
-    extracted: a file that changes meanwhile is not scored. Raises UserError for wrong settings.
+    extracted: a file that changes meanwhile is not scored. Raises UserError for wrong settings, OSError where
+    spill has no room.
     """
     try:
         before = os.stat(path)
@@ -52,6 +54,8 @@ def read_file(path: Path, settings: FaceSettings, *, device: str, spill: Path | 
         stamp = Stamp(before.st_size, before.st_mtime_ns, sha256(path))
         after = os.stat(path)
     except OSError as err:
+        if disk_is_full(err):
+            raise
         return FileRead(reason=Failure(err).reason)
     if (after.st_size, after.st_mtime_ns, after.st_ino) != (stamp.bytes, stamp.mtime_ns, before.st_ino):
         return FileRead(reason=f"{path}: it changed while it was read")
@@ -66,7 +70,10 @@ def extract(
         return faces_of(path, settings, device=device, spill=spill), ""
     except UserError:
         raise
-    except Exception as err:  # decoders raise many kinds, and one file is to cost no other
+    except Exception as err:
+        if disk_is_full(err):
+            raise
+        # decoders raise many kinds, and one file is to cost no other
         return None, Failure(err).reason
 
 

@@ -25,6 +25,7 @@ from deepfake.reports.pages import png_uri, write_page
 from deepfake.reports.plots import plot_over_key
 from deepfake.reports.runs import DONE
 from deepfake.reports.tables import write_csv
+from deepfake.text import write_text
 
 MOST_CURVES = 8
 MOST_CHARS = 40
@@ -35,7 +36,7 @@ def write_comparison(comparison: Comparison, folder: Path, name: str) -> None:
     columns = comparison.columns
     rows = [{column: row[column] for column in columns} for row in comparison.rows]
     write_csv(folder / f"{name}.csv", columns, rows)
-    (folder / f"{name}.md").write_text(markdown(comparison))
+    write_text(folder / f"{name}.md", markdown(comparison))
     key = plotted_key(comparison)
     if key is not None:
         plot_over_key(key, SHOWN_METRIC, points(comparison, key), folder / f"{name}.png")

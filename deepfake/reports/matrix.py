@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from rich.table import Table
 
 from deepfake.reports.measured import with_interval
 from deepfake.reports.runs import DONE, Run, read_json, told_leaks
-from deepfake.reports.tables import write_csv
+from deepfake.reports.tables import write_csv, write_json
 from deepfake.reports.terminal import TextConsole
 from deepfake.scoring.intervals import Interval
 
@@ -160,7 +159,7 @@ def write_matrix(matrix: Matrix, folder: Path) -> None:
     write_csv(folder / "matrix.csv", COLUMNS, rows)
     values = [[None if np.isnan(v) else v for v in own] for own in matrix.values.tolist()]
     whole = {"rate": RATE, "train": matrix.rows, "test": matrix.columns, "values": values, "cells": rows}
-    (folder / "matrix.json").write_text(json.dumps(whole, indent=2) + "\n")
+    write_json(folder / "matrix.json", whole)
     texts = [[matrix.text(row, column) for column in matrix.columns] for row in matrix.rows]
     plot_matrix(matrix.values, texts, matrix.rows, matrix.columns, folder / "matrix.png")
     write_page(

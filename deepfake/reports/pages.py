@@ -12,27 +12,22 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from deepfake.faces.crop import decode_jpeg, encode_jpeg
-from deepfake.text import visible
+from deepfake.text import visible, whole, write_text
 
 PORTRAIT_PX = 160
 
 
 def write_page(path: Path, template: str, **values: Any) -> None:
     """Fill a template of reports/templates with values."""
-    path.write_text(page_template(template).render(**values), encoding="utf-8")
+    write_text(path, page_template(template).render(**values))
 
 
 def stream_page(path: Path, template: str, **values: Any) -> None:
     """The same, of values that may be iterators over more than memory holds."""
     stream = page_template(template).stream(**values)
     stream.enable_buffering(64)
-    unfinished = path.with_name(f".{path.name}.part")
-    try:
-        with unfinished.open("w", encoding="utf-8") as file:
-            file.writelines(stream)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with whole(path) as part, part.open("w", encoding="utf-8") as file:
+        file.writelines(stream)
 
 
 def page_template(name: str) -> Template:

@@ -15,7 +15,7 @@ from deepfake.reports.palette import FAKE_COLOUR, INK, REAL_COLOUR
 from deepfake.reports.runs import read_history
 from deepfake.scoring.evaluation import Measured
 from deepfake.scoring.metrics import classification_metrics, roc
-from deepfake.text import visible
+from deepfake.text import visible, whole
 
 
 def plot_roc(prob: np.ndarray, label: np.ndarray, path: Path) -> None:
@@ -266,4 +266,5 @@ def plain_name(name: str) -> str:
 def save(figure: Figure, path: Path) -> None:
     """Write a figure, making its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    with whole(path) as part:
+        figure.savefig(part, format=path.suffix[1:])

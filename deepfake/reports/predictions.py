@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deepfake.scoring.prediction import Prediction
-from deepfake.text import csv_writer
+from deepfake.text import csv_writer, whole
 
 SCHEMA = "deepfake.predictions/2"
 """Of predictions.json, as predictions.schema.json beside this module describes it."""
@@ -110,17 +109,6 @@ def windows_of(prediction: Prediction) -> Iterator[dict[str, Any]]:
                 "logit": window.logit,
                 "prob": window.prob,
             }
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Where to write a file that appears under its own name once it is complete."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def text(path: Path) -> IO[str]:

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import socket
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import isnan
 from pathlib import Path
 from typing import Any
 
+import psutil
 from omegaconf import OmegaConf
 
 from deepfake.corpora.leaks import MEASURES
+from deepfake.faces.claims import disk_is_full
 from deepfake.scoring.metrics import goal
+from deepfake.text import write_json
 
 STATUS = "status.json"
 ASKED = ".hydra/hydra.yaml"
 NOT_AUDITED = "not audited: the checkpoint does not say what it was trained on"
 RUNNING, DONE, FAILED, MISTAKE, INTERRUPTED = "running", "done", "failed", "mistake", "interrupted"
+KILLED = "killed"  # never written, but read where a job is said to be running and is not
 
 History = dict[str, dict[int, float]]
 """Values of each logged metric by epoch."""
@@ -27,16 +33,25 @@ History = dict[str, dict[int, float]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """How a job ended; one that was killed stays at running. value: what its task returned."""
+    """How a job ended, or that it runs. value: what its task returned. process: who writes it."""
 
     status: str
     seconds: float | None = None
     error: str = ""
     value: float | None = None
+    process: Mapping[str, Any] | None = None
 
     def write(self, run_dir: Path) -> None:
-        """Put it into a run folder."""
-        (run_dir / STATUS).write_text(json.dumps(asdict(self), indent=2) + "\n")
+        """Put it into a run folder, over the one that is there if the disk has no room for another."""
+        path = run_dir / STATUS
+        try:
+            write_json(path, asdict(self))
+        except OSError as err:
+            if not disk_is_full(err) or not path.is_file():
+                raise
+            with path.open("r+", encoding="utf-8") as file:  # whose room on the disk is kept
+                file.write(json.dumps(asdict(self), indent=2) + "\n")
+                file.truncate()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,9 +149,35 @@ def read_run(folder: Path) -> Run:
 
 
 def read_status(folder: Path, *, finished: bool = False) -> Status:
-    """What the job wrote; of folders from before jobs did, whether it finished."""
+    """What the job wrote; of folders from before jobs did, whether it finished.
+
+    A job whose process is no more, where that can be known, has been killed; on another machine it cannot.
+    """
     noted = read_json(folder / STATUS)
-    return Status(**noted) if noted else Status(status=DONE if finished else RUNNING)
+    if not noted:
+        return Status(status=DONE if finished else RUNNING)
+    status = Status(**noted)
+    if status.status == RUNNING and status.process and is_gone(status.process):
+        return replace(status, status=KILLED, error="its process was killed, perhaps for want of memory")
+    return status
+
+
+def this_process() -> dict[str, Any]:
+    """What tells this process from all others, of this machine too: its number may come again."""
+    own = psutil.Process()
+    return {"host": socket.gethostname(), "pid": os.getpid(), "started": own.create_time()}
+
+
+def is_gone(process: Mapping[str, Any]) -> bool:
+    """Whether a process of this machine has ended; False where it is another machine's."""
+    if process["host"] != socket.gethostname():
+        return False
+    try:
+        found = psutil.Process(process["pid"])
+        # the clock may have been set since then, but hardly to the second
+        return abs(found.create_time() - process["started"]) > 1 or found.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from deepfake.text import write_csv
+from deepfake.text import write_csv, write_json
 
-__all__ = ["number", "shown", "write_csv"]
+__all__ = ["number", "shown", "write_csv", "write_json"]
 
 
 def shown(path: Path) -> str:

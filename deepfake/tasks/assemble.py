@@ -9,7 +9,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from omegaconf import DictConfig
+from pytorch_lightning.callbacks import Callback
 
 from deepfake.config import NETS, build, to_plain
 from deepfake.corpora.protocols import Protocol
@@ -23,6 +25,7 @@ from deepfake.faces.store import FaceStore
 from deepfake.parallel import Executor
 from deepfake.records import Video
 from deepfake.training.checkpoint import Recipe
+from deepfake.training.keeping import OwnSignals, WholeCheckpoints
 
 
 def face_settings(cfg: DictConfig) -> FaceSettings:
@@ -99,6 +102,16 @@ def make_datamodule(
         min_track_share=recipe.min_track_share,
         seed=seed,
     )
+
+
+def make_trainer(
+    settings: Mapping[str, Any], *, callbacks: Sequence[Callback] = (), **values: Any
+) -> pl.Trainer:
+    """The trainer of cfg.trainer (plain), which a signal ends at once and which leaves no half checkpoint."""
+    trainer: pl.Trainer = build(settings, callbacks=[*callbacks, OwnSignals()], **values)
+    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+        trainer.strategy.checkpoint_io = WholeCheckpoints()
+    return trainer
 
 
 def prepare(trainer: pl.Trainer, datamodule: FaceDataModule) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections import Counter
@@ -19,7 +18,7 @@ from deepfake.corpora.leaks import MEASURES, Share, audit, leaks, to_json
 from deepfake.corpora.protocols import Protocol, describe
 from deepfake.corpora.tree import FolderCount, few
 from deepfake.records import SPLITS, Video
-from deepfake.reports.tables import shown, write_csv
+from deepfake.reports.tables import shown, write_csv, write_json
 from deepfake.reports.terminal import TextConsole
 from deepfake.tasks.protocol import load_corpora, split_corpora, tell, write_protocol
 
@@ -58,7 +57,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
         "notes": protocol.notes,
         "leaks": to_json(overlaps),
     }
-    (run_dir / "audit.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_json(run_dir / "audit.json", summary)
     console.print(f"\n{describe(protocol)}\n", highlight=False, soft_wrap=True)
     console.print(split_table(protocol))
     console.print(leak_table(overlaps))

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytorch_lightning as pl
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import RichProgressBar
 
-from deepfake.config import build, to_plain
+from deepfake.config import to_plain
 from deepfake.errors import UserError
 from deepfake.parallel import keep_freed_memory
 from deepfake.records import SPLITS
-from deepfake.tasks.assemble import make_datamodule, prepare
+from deepfake.tasks.assemble import make_datamodule, make_trainer, prepare
 from deepfake.tasks.protocol import announced_against
 from deepfake.tasks.results import conclude
 from deepfake.tasks.tracking import publish, tracked
@@ -36,7 +35,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     )
     datamodule.test_split = config["split"]
     module = DetectorModule(detector, recipe)
-    trainer: pl.Trainer = build(
+    trainer = make_trainer(
         config["trainer"], callbacks=[RichProgressBar()], logger=False, enable_checkpointing=False
     )
     prepare(trainer, datamodule)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from deepfake.faces.crop import decode_jpeg
 from deepfake.faces.fill import Filled
 from deepfake.faces.store import FaceStore, loss_of
 from deepfake.reports.contact_sheet import SheetTrack, choose_tracks, evenly, plot_tracks
-from deepfake.reports.tables import shown
+from deepfake.reports.tables import shown, write_json
 from deepfake.reports.terminal import TextConsole
 from deepfake.tasks.assemble import face_settings, make_fill, make_store
 from deepfake.tasks.protocol import announced
@@ -31,7 +30,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     store = make_store(data, face_settings(cfg))
     filled = make_fill(cfg, store)(announced(data, run_dir).videos)
     summary = summarise(store, filled)
-    (run_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_json(run_dir / "summary.json", summary)
     tracks = [sheet_track(store, filled.rows, *choice) for choice in choose_tracks(filled.rows, 24, seed=0)]
     plot_tracks(tracks, run_dir / "faces.png", title=f"{data['name']} faces")
     console = TextConsole()

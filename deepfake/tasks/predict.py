@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import time
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -19,8 +20,8 @@ from omegaconf import DictConfig
 from rich.progress import TextColumn
 
 from deepfake.config import to_plain
-from deepfake.errors import SomeFailed, Stopped, UserError
-from deepfake.faces.claims import DISK_FULL
+from deepfake.errors import SomeFailed, UserError
+from deepfake.faces.claims import disk_is_full
 from deepfake.parallel import progress_bar
 from deepfake.prediction.artifacts import Artifacts, explainable, page_of
 from deepfake.prediction.collection import Found, collect
@@ -36,11 +37,13 @@ from deepfake.scoring.aggregate import TRACK_RULES, WINDOW_RULES
 from deepfake.scoring.decision import Decision
 from deepfake.scoring.prediction import Prediction
 from deepfake.tasks.assemble import make_executor, pick_device
+from deepfake.tasks.stops import told
 from deepfake.tasks.weights import chosen_detector
 
 log = logging.getLogger(__name__)
 
 JOURNAL = "records.jsonl"
+SPILL = "faces_"
 LOG_EVERY_S = 60  # where nobody sees the progress bar
 TOLD = 20  # files whose prob is told on the terminal
 
@@ -49,7 +52,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     """Score every file, write the run folder; raises SomeFailed if files could not be read.
 
     Each file is written down as it is finished, and what is finished is reported however the run ends.
-    Raises Stopped if the disk is full.
+    Raises Stopped if the disk is full, KeyboardInterrupt if interrupted, both with how to go on.
     """
     config, device = to_plain(cfg), pick_device(cfg.parallel.device)
     check_resume(config["resume"])
@@ -63,29 +66,28 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     todo = left_to_do(journal, files) if config["resume"] else files
     header = describe(detector, by_command=config["threshold"] is not None)
     artifacts = Artifacts(run_dir, ModelFacts.from_header(header), **wanted)
-    try:
-        with (
-            TemporaryDirectory(dir=run_dir, prefix="faces_", ignore_cleanup_errors=True) as spill,
-            closing(
-                predict_files(detector, todo, make_executor(cfg), device=device, spill=Path(spill))
-            ) as results,
-            closing(with_progress(results, len(todo))) as watched,
-        ):
-            for judged in watched:
-                if judged.faces is not None:
-                    # before the file counts as finished, so that a resumed run lacks none of it
-                    artifacts.write(judged.found.path, judged.prediction, judged.faces, detector)
-                journal.add(judged)
-                del judged  # else its faces would stay while the next file is judged
-    except BaseException as err:
-        if isinstance(err, OSError) and err.errno in DISK_FULL:
-            raise full_disk(run_dir, journal, files) from err
-        if journal.entries:
-            write_reports(run_dir, header, journal, files)
-        if isinstance(err, KeyboardInterrupt):
-            raise KeyboardInterrupt(going_on(run_dir, journal, files)) from None
-        raise
-    failed = write_reports(run_dir, header, journal, files)
+    for left in run_dir.glob(f"{SPILL}*"):  # by a run that was killed here
+        shutil.rmtree(left, ignore_errors=True)
+    with told(run_dir, partial(going_on, run_dir, journal, files)):
+        try:
+            with (
+                TemporaryDirectory(dir=run_dir, prefix=SPILL, ignore_cleanup_errors=True) as spill,
+                closing(
+                    predict_files(detector, todo, make_executor(cfg), device=device, spill=Path(spill))
+                ) as results,
+                closing(with_progress(results, len(todo))) as watched,
+            ):
+                for judged in watched:
+                    if judged.faces is not None:
+                        # before the file counts as finished, so that a resumed run lacks none of it
+                        artifacts.write(judged.found.path, judged.prediction, judged.faces, detector)
+                    journal.add(judged)
+                    del judged  # else its faces would stay while the next file is judged
+        except BaseException as err:
+            if journal.entries and not disk_is_full(err):
+                write_reports(run_dir, header, journal, files)
+            raise
+        failed = write_reports(run_dir, header, journal, files)
     tell(journal.predictions(files[:TOLD]))
     log.info("results in %s", shown(run_dir))
     if failed:
@@ -181,11 +183,6 @@ def going_on(run_dir: Path, journal: Journal, files: Sequence[Found]) -> str:
         f"{done} of {len(files)} files are finished, see {shown(run_dir)}; the same command with resume=true "
         f"hydra.run.dir={shown(run_dir)} does the others"
     )
-
-
-def full_disk(run_dir: Path, journal: Journal, files: Sequence[Found]) -> Stopped:
-    """What to say when nothing more can be written."""
-    return Stopped(f"no space left on the disk of {run_dir}: make room; {going_on(run_dir, journal, files)}")
 
 
 def tell(predictions: Iterator[Prediction]) -> None:

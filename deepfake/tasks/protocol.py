@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from deepfake.corpora.joint import join
 from deepfake.corpora.leaks import Footprint, Share, audit, leaks, overlap, to_json
 from deepfake.corpora.protocols import AUTO, Protocol, apply_protocol, describe
 from deepfake.errors import UserError
-from deepfake.reports.tables import write_csv
+from deepfake.reports.tables import write_csv, write_json
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +144,7 @@ def write_protocol(
         "overlaps": to_json(overlaps),
         **more,
     }
-    (run_dir / "leaks.json").write_text(json.dumps(about, indent=2) + "\n")
+    write_json(run_dir / "leaks.json", about)
 
 
 def tell(found: list[str], on_leak: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,12 +27,13 @@ from deepfake.reports.plots import (
     plot_scores,
 )
 from deepfake.reports.run_page import write_run_page
-from deepfake.reports.tables import shown, write_csv
+from deepfake.reports.tables import shown, write_csv, write_json
 from deepfake.reports.terminal import TextConsole
 from deepfake.scoring.aggregate import WindowScores, score_tracks
 from deepfake.scoring.decision import Decision
 from deepfake.scoring.evaluation import About, Evaluation, evaluate
 from deepfake.scoring.intervals import Resampling
+from deepfake.text import whole
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +140,8 @@ def write_scores(path: Path, scores: WindowScores, keys: Sequence[str]) -> None:
         "frames": pa.FixedSizeListArray.from_arrays(scores.frame.ravel(), scores.frame.shape[1]),
         "logit": scores.logit,
     }
-    pq.write_table(pa.table(columns), path)
+    with whole(path) as part:
+        pq.write_table(pa.table(columns), part)
 
 
 def write_metrics(
@@ -155,7 +156,7 @@ def write_metrics(
         **metrics,
         "resampled": evaluation.unit,
     }
-    path.write_text(json.dumps(told, indent=2) + "\n")
+    write_json(path, told)
 
 
 def draw(folder: Path, rows: Rows, evaluation: Evaluation, decision: Decision, store: FaceStore) -> None:

@@ -6,7 +6,6 @@ distorted video, so what a detector of faces would lose is not seen.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import pytorch_lightning as pl
 from omegaconf import DictConfig
 
-from deepfake.config import build, to_plain
+from deepfake.config import to_plain
 from deepfake.data.datamodule import FaceDataModule
 from deepfake.data.distort import ClipDistortion
 from deepfake.data.distortions import DISTORTIONS, LEVELS, SETTINGS
@@ -23,10 +22,10 @@ from deepfake.errors import UserError
 from deepfake.parallel import keep_freed_memory, progress_bar
 from deepfake.records import SPLITS
 from deepfake.reports.robustness import COLUMNS, print_robustness, write_robustness
-from deepfake.reports.tables import shown, write_csv
+from deepfake.reports.tables import shown, write_csv, write_json
 from deepfake.scoring.evaluation import evaluate
 from deepfake.scoring.intervals import Resampling
-from deepfake.tasks.assemble import make_datamodule, prepare
+from deepfake.tasks.assemble import make_datamodule, make_trainer, prepare
 from deepfake.tasks.protocol import announced_against
 from deepfake.tasks.results import about
 from deepfake.training.checkpoint import load_detector
@@ -47,7 +46,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
         cfg, recipe, protocol=lambda: announced_against(config, recipe.protocol, run_dir)
     )
     datamodule.test_split = config["split"]
-    trainer: pl.Trainer = build(config["trainer"], logger=False, enable_checkpointing=False)
+    trainer = make_trainer(config["trainer"], logger=False, enable_checkpointing=False)
     prepare(trainer, datamodule)
     rows = []
     module = DetectorModule(detector, recipe)
@@ -65,7 +64,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
         "threshold": recipe.decision.cut,
         "seed": config["seed"],
     }
-    (run_dir / "robustness.json").write_text(json.dumps({**told, "rows": rows}, indent=2) + "\n")
+    write_json(run_dir / "robustness.json", {**told, "rows": rows})
     write_robustness(run_dir, rows, told)
     print_robustness(rows)
     log.info("results in %s", shown(run_dir))

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -139,11 +139,12 @@ def tracked(config: Mapping[str, Any], run_dir: Path) -> Iterator[list[Logger]]:
         yield loggers
         status = "success"
     finally:
-        for logger in loggers:
-            logger.finalize(status)
-        if wandb := sys.modules.get("wandb"):
-            wandb.finish(exit_code=int(status == "failed"))
-            wandb.teardown()  # its settings are those of this job
+        with ExitStack() as stack:  # each of them is closed, whatever becomes of the others
+            if wandb := sys.modules.get("wandb"):
+                stack.callback(wandb.teardown)  # its settings are those of this job
+                stack.callback(wandb.finish, exit_code=int(status == "failed"))
+            for logger in reversed(loggers):
+                stack.callback(logger.finalize, status)
 
 
 def make_logger(name: str, settings: Mapping[str, Any], run_dir: Path, *, resume: bool) -> Logger:

@@ -18,17 +18,21 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMon
 from deepfake.config import build, to_plain
 from deepfake.corpora.protocols import Protocol
 from deepfake.errors import UserError
+from deepfake.faces.claims import sweep
 from deepfake.parallel import keep_freed_memory
 from deepfake.records import FAKE, REAL
 from deepfake.reports.plots import plot_history
+from deepfake.reports.tables import shown
 from deepfake.scoring.aggregate import TRACK_RULES, WINDOW_RULES
 from deepfake.scoring.decision import THRESHOLD_RULES, Decision, fitted
 from deepfake.scoring.metrics import goal
-from deepfake.tasks.assemble import face_settings, make_datamodule, prepare
+from deepfake.tasks.assemble import face_settings, make_datamodule, make_trainer, prepare
 from deepfake.tasks.protocol import announced
 from deepfake.tasks.results import conclude
+from deepfake.tasks.stops import AGAIN, told
 from deepfake.tasks.tracking import publish, tracked
 from deepfake.tasks.weights import build_detector, take_weights
+from deepfake.text import write_text
 from deepfake.training.checkpoint import Recipe, read_checkpoint, read_recipe
 from deepfake.training.freezing import FreezeBackbone
 from deepfake.training.module import MONITORS, DetectorModule
@@ -45,7 +49,7 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     weights = take_weights(cfg)
     config = to_plain(cfg)
-    (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(config))
+    write_text(run_dir / "config.yaml", OmegaConf.to_yaml(config))
     recipe = Recipe(
         net=config["model"]["net"],
         faces=face_settings(cfg).to_dict(),
@@ -81,8 +85,9 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
         seed=config["seed"],
     )
     best, *others = make_callbacks(config, run_dir)
-    with tracked(config, run_dir) as loggers:
-        trainer: pl.Trainer = build(
+    sweep(run_dir / "checkpoints")
+    with told(run_dir, partial(going_on, run_dir)), tracked(config, run_dir) as loggers:
+        trainer = make_trainer(
             config["trainer"], callbacks=[best, *others], logger=loggers, default_root_dir=str(run_dir)
         )
         prepare(trainer, datamodule)
@@ -105,6 +110,14 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
             )
             publish(loggers, run_dir, datamodule.store, step=trainer.global_step, best=best)
     return None if best.best_model_score is None else float(best.best_model_score)
+
+
+def going_on(run_dir: Path) -> str:
+    """How to resume a training that ended early."""
+    last = run_dir / "checkpoints" / "last.ckpt"
+    if not last.is_file():
+        return f"no checkpoint was written yet; {AGAIN}"
+    return f"the same command with resume={shown(last)} goes on from the last checkpoint"
 
 
 def unfitted(config: Mapping[str, Any]) -> Decision:
