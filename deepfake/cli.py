@@ -22,6 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from deepfake.errors import SomeFailed, Stopped, UserError
+from deepfake.parallel import start_server
 from deepfake.reports.runs import DONE, FAILED, INTERRUPTED, MISTAKE, RUNNING, Status
 from deepfake.scoring.metrics import goal
 from deepfake.tasks.sweep import SWEEP
@@ -47,6 +48,7 @@ NOISES = (
     "Checkpoint directory .* exists",
     "recommended to use .*sync_dist",  # every process has the same metrics
 )
+READING_FILES = ("extract", "predict", "fuzz")
 EXITS = {DONE: 0, FAILED: 1, RUNNING: 1, MISTAKE: 2, INTERRUPTED: 130}  # still running: it was killed
 PLUGINS = "plugins of Hydra: uv sync --extra launch (joblib, submitit) or --extra hpo (optuna) installs them"
 
@@ -113,6 +115,8 @@ def work(task: str, cfg: DictConfig) -> Status:
         # joblib's own way, in which neither loaders nor Dask can start processes
         set_start_method(None, force=True)
     try:
+        if task in READING_FILES and cfg.parallel.address is None and cfg.parallel.num_workers != 0:
+            start_server()  # which imports what its workers need, while this process does
         main = import_module(f"deepfake.tasks.{task}").main
         quieten()
         return ended(DONE, value=main(cfg, run_dir))

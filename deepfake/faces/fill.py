@@ -15,7 +15,7 @@ from rich.progress import TextColumn
 from deepfake.errors import Stopped, UserError
 from deepfake.faces.choose import check_rule
 from deepfake.faces.claims import DISK_FULL, sweep
-from deepfake.faces.jobs import Extraction, MaskReading, absolute, fitting, run_job
+from deepfake.faces.jobs import Extraction, MaskReading, absolute, run_job
 from deepfake.faces.mirror import public
 from deepfake.faces.store import FaceStore, missed_face
 from deepfake.faces.work import SAMPLE, Done, Work, foresee, in_sampled_order, time_text, worth_foreseeing
@@ -132,7 +132,7 @@ def run_jobs(title: str, jobs: Sequence[Job], executor: Executor, work: Work) ->
     logged = time.monotonic()
     with progress_bar(TextColumn("{task.fields[pace]}")) as progress:
         task = progress.add_task(title, total=len(jobs), pace="")
-        for done, outcome in enumerate(fitting(executor, len(jobs)).map_unordered(run_job, jobs), 1):
+        for done, outcome in enumerate(executor.map_unordered(run_job, jobs), 1):
             yield outcome
             progress.update(task, advance=1, pace=work.pace())
             if not progress.console.is_terminal and time.monotonic() - logged > LOG_EVERY_S:

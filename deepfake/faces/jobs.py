@@ -16,11 +16,7 @@ from deepfake.faces.stopwatch import Stopwatch
 from deepfake.faces.store import FaceStore
 from deepfake.faces.video_faces import VideoFaces
 from deepfake.faces.work import Done
-from deepfake.parallel import Executor
 from deepfake.records import Video
-
-VIDEOS_A_WORKER = 4  # a worker process takes seconds to start: not worth it for fewer
-
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
@@ -101,12 +97,6 @@ def faces_of(
     detector = shared_detector(settings.short_side_px, settings.min_face_px, settings.min_score, device)
     file = None if spill is None else spill / f".{path.name}.{uuid.uuid4().hex[:12]}.tmp"  # as sweep knows
     return extract_faces(path, settings, detector, stopwatch, spill=file)
-
-
-def fitting(executor: Executor, num_videos: int) -> Executor:
-    """This process, where the videos are too few for workers to be worth starting."""
-    few = num_videos < 2 * VIDEOS_A_WORKER and executor.address is None
-    return replace(executor, num_workers=1) if few else executor
 
 
 def absolute(video: Video) -> Video:

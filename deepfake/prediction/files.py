@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 from deepfake.errors import DecodeError, UserError
-from deepfake.faces.jobs import fitting
 from deepfake.faces.video_faces import VideoFaces
 from deepfake.parallel import Executor, Failure
 from deepfake.prediction.collection import Found
@@ -64,7 +63,7 @@ def predict_files(
     spill = spill and spill.absolute()
     read = partial(read_file, settings=detector.recipe.face_settings, device=device, spill=spill)
     # by a name that a worker started in another folder finds it under
-    for outcome in fitting(executor, len(by_path)).map_unordered(read, list(by_path)):
+    for outcome in executor.map_unordered(read, list(by_path)):
         found, result = by_path[outcome.item], outcome.result
         if isinstance(result, Failure):
             if isinstance(result.error, UserError):
