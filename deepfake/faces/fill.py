@@ -21,6 +21,7 @@ from deepfake.faces.store import FaceStore, missed_face
 from deepfake.faces.work import SAMPLE, Done, Work, foresee, in_sampled_order, time_text, worth_foreseeing
 from deepfake.parallel import Executor, Failure, Outcome, progress_bar
 from deepfake.records import Video
+from deepfake.video.limits import LIMITS, Limits
 
 log = logging.getLogger(__name__)
 
@@ -46,14 +47,15 @@ def fill_store(
     device: str = "cpu",
     overwrite: bool = False,
     main_face: str = "mask",
+    limits: Limits = LIMITS,
 ) -> Filled:
     """Extract what the store lacks of these videos and write its manifest.
 
     A video that cannot be read becomes a row with a reason; all others are done. Finished videos are kept,
     and those that another process is filling the same store with are waited for; masks that came later are
     looked at, without new detection. overwrite: replace what was made with other settings. main_face: rule
-    of the main track, see choose. Raises UserError if that is unknown or the store was made with other
-    settings, Stopped if the disk is full.
+    of the main track, see choose. limits: of what is read. Raises UserError if a rule is unknown or the
+    store was made with other settings, Stopped if the disk is full.
     """
     check_rule(main_face)
     executor = executor or Executor()
@@ -75,7 +77,7 @@ def fill_store(
     there = [video for video in videos if video.key not in new | lost.keys()]
     unmasked = [video for video in there if video.mask and store.lacks_mask_shares(video.key)]
     shared = store.absolute()
-    jobs = [Extraction(absolute(v), shared, device, overwrite) for v in in_sampled_order(missing)]
+    jobs = [Extraction(absolute(v), shared, device, overwrite, limits) for v in in_sampled_order(missing)]
     work = Work()
     work.failures |= lost
     try:

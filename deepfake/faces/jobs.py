@@ -17,6 +17,8 @@ from deepfake.faces.store import FaceStore
 from deepfake.faces.video_faces import VideoFaces
 from deepfake.faces.work import Done
 from deepfake.records import Video
+from deepfake.video.limits import LIMITS, Limits
+
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
@@ -26,6 +28,7 @@ class Extraction:
     store: FaceStore
     device: str
     overwrite: bool = False
+    limits: Limits = LIMITS
 
     def run(self) -> Done:
         """Extract, look at the mask if there is one, write; unless it is done, or being done elsewhere.
@@ -41,7 +44,12 @@ class Extraction:
                 return Done()
             stopwatch, trouble = Stopwatch(), ""
             faces = faces_of(
-                path, self.store.settings, device=self.device, stopwatch=stopwatch, spill=file.parent
+                path,
+                self.store.settings,
+                device=self.device,
+                stopwatch=stopwatch,
+                spill=file.parent,
+                limits=self.limits,
             )
             if self.video.mask is not None:
                 with stopwatch.stage("mask"):
@@ -92,11 +100,12 @@ def faces_of(
     device: str,
     stopwatch: Stopwatch | None = None,
     spill: Path | None = None,
+    limits: Limits = LIMITS,
 ) -> VideoFaces:
     """extract_faces with this process's detector; spill: a folder for the faces of videos that have many."""
     detector = shared_detector(settings.short_side_px, settings.min_face_px, settings.min_score, device)
     file = None if spill is None else spill / f".{path.name}.{uuid.uuid4().hex[:12]}.tmp"  # as sweep knows
-    return extract_faces(path, settings, detector, stopwatch, spill=file)
+    return extract_faces(path, settings, detector, stopwatch, spill=file, limits=limits)
 
 
 def absolute(video: Video) -> Video:

@@ -35,7 +35,7 @@ class Executor:
         if self.num_workers is not None and self.num_workers < 0:
             raise UserError(f"parallel.num_workers={self.num_workers}: null (one for each core), 0 or more")
         if self.time_limit_s is not None and self.time_limit_s <= 0:
-            raise UserError(f"parallel.time_limit_s={self.time_limit_s}: seconds above 0, or null for no limit")
+            raise UserError(f"parallel.time_limit_s={self.time_limit_s}: seconds above 0, or null for none")
 
     def map_unordered(
         self, function: Callable[[Item], Result], items: Sequence[Item]

@@ -99,9 +99,7 @@ def map_local(
     crew = Crew(
         items,
         [
-            WorkerProcess(
-                packed_function, num_threads=threads, memory_limit=limit, time_limit_s=time_limit_s
-            )
+            WorkerProcess(packed_function, num_threads=threads, memory_limit=limit, time_limit_s=time_limit_s)
             for _ in range(num_workers)
         ],
     )

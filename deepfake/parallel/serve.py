@@ -33,10 +33,19 @@ def serve(connection: Connection, function: bytes, num_threads: int) -> None:
         while True:
             item = connection.recv_bytes()
             set_threads(num_threads)  # of what the last item has imported too
-            send(connection, called(lambda given: loaded(function)(given), item))
+            send(connection, answered(function, item))
             del item
     except (EOFError, OSError):
         pass
+
+
+def answered(function: bytes, item: bytes) -> Any:
+    """function(item) or its Failure, both unpickled here."""
+    try:
+        call = loaded(function)
+    except Exception as err:
+        return Failure(err)
+    return called(call, item)
 
 
 @cache

@@ -16,6 +16,7 @@ from deepfake.prediction.loaded import LoadedDetector
 from deepfake.prediction.reading import FileRead, Stamp, read_file
 from deepfake.scoring.prediction import Prediction
 from deepfake.text import storable
+from deepfake.video.limits import LIMITS, Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ def predict_files(
     *,
     device: str,
     spill: Path | None = None,
+    limits: Limits = LIMITS,
 ) -> Generator[Judged]:
     """Every file as it becomes ready; the executor's workers extract the faces, on device.
 
@@ -61,7 +63,9 @@ def predict_files(
         if found.trouble:
             yield Judged(found, unreadable(found.name, FileRead(reason=found.trouble)))
     spill = spill and spill.absolute()
-    read = partial(read_file, settings=detector.recipe.face_settings, device=device, spill=spill)
+    read = partial(
+        read_file, settings=detector.recipe.face_settings, device=device, spill=spill, limits=limits
+    )
     # by a name that a worker started in another folder finds it under
     for outcome in executor.map_unordered(read, list(by_path)):
         found, result = by_path[outcome.item], outcome.result

@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from deepfake.errors import UserError
+from deepfake.errors import DecodeError, UserError
 from deepfake.faces.jobs import faces_of
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.video_faces import VideoFaces
 from deepfake.parallel import Failure
+from deepfake.video.limits import LIMITS, Limits, check_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,14 @@ class FileRead:
     stamp: Stamp | None = None
 
 
-def read_file(path: Path, settings: FaceSettings, *, device: str, spill: Path | None = None) -> FileRead:
+def read_file(
+    path: Path,
+    settings: FaceSettings,
+    *,
+    device: str,
+    spill: Path | None = None,
+    limits: Limits = LIMITS,
+) -> FileRead:
     """Extract a file's faces and stamp it; what is wrong with the file is a reason, and no error.
 
     spill: folder for faces that are too many for memory, a file each; see VideoFaces.discard.
@@ -47,11 +55,12 @@ def read_file(path: Path, settings: FaceSettings, *, device: str, spill: Path | 
     extracted: a file that changes meanwhile is not scored. Raises UserError for wrong settings.
     """
     try:
+        check_file(path, limits)
         before = os.stat(path)
-        faces, reason = extract(path, settings, device, spill)
+        faces, reason = extract(path, settings, device, spill, limits)
         stamp = Stamp(before.st_size, before.st_mtime_ns, sha256(path))
         after = os.stat(path)
-    except OSError as err:
+    except (OSError, DecodeError) as err:
         return FileRead(reason=Failure(err).reason)
     if (after.st_size, after.st_mtime_ns, after.st_ino) != (stamp.bytes, stamp.mtime_ns, before.st_ino):
         return FileRead(reason=f"{path}: it changed while it was read")
@@ -59,11 +68,11 @@ def read_file(path: Path, settings: FaceSettings, *, device: str, spill: Path | 
 
 
 def extract(
-    path: Path, settings: FaceSettings, device: str, spill: Path | None
+    path: Path, settings: FaceSettings, device: str, spill: Path | None, limits: Limits
 ) -> tuple[VideoFaces | None, str]:
     """Faces, or why there are none."""
     try:
-        return faces_of(path, settings, device=device, spill=spill), ""
+        return faces_of(path, settings, device=device, spill=spill, limits=limits), ""
     except UserError:
         raise
     except Exception as err:  # decoders raise many kinds, and one file is to cost no other
