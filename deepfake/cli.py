@@ -48,7 +48,7 @@ NOISES = (
     "Checkpoint directory .* exists",
     "recommended to use .*sync_dist",  # every process has the same metrics
 )
-READING_FILES = ("extract", "predict", "fuzz")
+READING_FILES = ("extract", "predict")
 EXITS = {DONE: 0, FAILED: 1, RUNNING: 1, MISTAKE: 2, INTERRUPTED: 130}  # still running: it was killed
 PLUGINS = "plugins of Hydra: uv sync --extra launch (joblib, submitit) or --extra hpo (optuna) installs them"
 

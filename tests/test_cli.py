@@ -19,7 +19,7 @@ def call(task: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "task", ["extract", "train", "evaluate", "predict", "benchmark", "augment", "compare", "app"]
+    "task", ["extract", "train", "evaluate", "predict", "benchmark", "augment", "compare", "app", "fuzz"]
 )
 @pytest.mark.parametrize("question", [["--help"], ["--cfg", "job"]])
 def test_help_and_config_are_answered_without_torch(task: str, question: list[str]) -> None:

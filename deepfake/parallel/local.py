@@ -6,7 +6,9 @@ workers: one that is ended while it holds the lock would hang the run.)
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -26,6 +28,8 @@ from deepfake.parallel.outcome import (
 from deepfake.parallel.process import WorkerProcess, start_server
 
 CLOSING_S = 0.05
+
+log = logging.getLogger(__name__)
 
 
 class Crew:
@@ -49,7 +53,11 @@ class Crew:
             with suppress(IndexError):
                 while not self.closing.is_set():
                     index = self.waiting.popleft()
-                    self.answers.put((index, self.answer(worker, index)))
+                    start_s = time.monotonic()
+                    answer = self.answer(worker, index)
+                    log.debug("item %d took %.2f s", index, time.monotonic() - start_s)
+                    self.answers.put((index, answer))
+                    del answer  # which may be big
         except Exception as err:
             self.answers.put((-1, err))
         finally:
