@@ -81,8 +81,6 @@ def enlarge(rng: np.random.Generator, data: bytes) -> bytes:
         return put(put(data, b"avih", 4 + 4 + 32, HUGE_16 * 4), b"strf", 4 + 4 + 4, HUGE_32[::-1] * 2)
     if data[:4] == b"\x1a\x45\xdf\xa3":  # PixelWidth and PixelHeight
         return put(put(data, b"\xb0\x82", 2, HUGE_16), b"\xba\x82", 2, HUGE_16)
-            b"\xba\x82", b"\xba\x82\xff\xff\xec\x80", 1
-        )
     for name in (b"avc1", b"hvc1", b"hev1", b"av01", b"mp4v", b"jpeg"):
         data = put(data, name, 4 + 24, HUGE_16 * 2)
     return put(data, b"tkhd", 4 + 76, HUGE_32 * 2)
@@ -97,8 +95,6 @@ def lengthen(rng: np.random.Generator, data: bytes) -> bytes:
     data = put(put(data, b"mvhd", 4 + 16, b"\xff" * 4), b"mdhd", 4 + 16, b"\xff" * 4)
     counts = ((b"stsz", 4 + 8), (b"stts", 4 + 4), (b"stts", 4 + 8), (b"stsc", 4 + 4))
     name, place = counts[int(rng.integers(len(counts)))]
-        int(rng.integers(4))
-    ]
     constant = b"\0\0\0\1" if name == b"stsz" and rng.integers(2) else b""
     data = put(data, name, place, int(rng.choice(SIZES[4:])).to_bytes(4, "big"))
     return put(data, name, 4 + 4, constant)

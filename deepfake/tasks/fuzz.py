@@ -129,8 +129,8 @@ def tell(figures: Mapping[str, Any], run_dir: Path) -> None:
     console = TextConsole()
     console.print(table)
     console.print(
-        f"status {figures['status']} after {figures['seconds']} s, {figures['files_per_s']} files/s; longest file "
-        f"{figures['longest_file_s']} s; peak of all processes {figures['peak_mb']} MB, of one "
+        f"status {figures['status']} after {figures['seconds']} s, {figures['files_per_s']} files/s; longest "
+        f"file {figures['longest_file_s']} s; peak of all processes {figures['peak_mb']} MB, of one "
         f"{figures['largest_process_mb']} MB; fuzz.json in {shown(run_dir)}",
         soft_wrap=True,
         highlight=False,
