@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -36,6 +37,7 @@ def render_films(folder: Path) -> list[Path]:
     """A talking head in each of FILMS; those that are there already stay."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = {kind: folder / f"{kind[1]}.{kind[0]}" for kind in FILMS}
+    os.environ.setdefault("SVT_LOG", "1")  # errors only, of the AV1 encoder
     if all(path.is_file() for path in paths.values()):
         return list(paths.values())
     rng = np.random.default_rng(0)

@@ -18,7 +18,9 @@ def connected(address: str) -> Iterator[Any]:
     """A Dask client of the scheduler at address."""
     import dask
 
-    dask.config.set({"logging.distributed": "critical"})  # read when distributed is imported
+    dask.config.set({"logging.distributed": "critical"})  # read by the next line
+    import distributed  # noqa: F401  # brings settings of its own, which must outlast those below
+
     with (
         dask.config.set({"distributed.admin.large-graph-warning-threshold": "1GB"}),
         client_at(address) as client,

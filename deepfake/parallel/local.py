@@ -12,8 +12,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
+
+import psutil
 
 from deepfake.errors import UserError
 from deepfake.parallel import feed
@@ -28,6 +31,7 @@ from deepfake.parallel.outcome import (
 from deepfake.parallel.process import WorkerProcess, start_server
 
 CLOSING_S = 0.05
+CGROUP_LIMITS = tuple(Path("/sys/fs/cgroup", name) for name in ("memory.max", "memory/memory.limit_in_bytes"))
 
 log = logging.getLogger(__name__)
 
@@ -132,14 +136,21 @@ def packed(thing: object) -> bytes:
     return cloudpickle.dumps(thing)
 
 
+def machine_bytes() -> int:
+    """Memory of this machine, or of the container that this process is in."""
+    found = [psutil.virtual_memory().total]
+    for path in CGROUP_LIMITS:
+        with suppress(OSError, ValueError):  # none, or "max"
+            found.append(int(path.read_text()))
+    return min(found)
+
+
 def bytes_of(memory_limit: str | float, num_workers: int) -> int:
     """Bytes for each process; auto is an equal share. Raises UserError for what is no size."""
+    if memory_limit == "auto":
+        return machine_bytes() // num_workers
     from dask.utils import parse_bytes
 
-    if memory_limit == "auto":
-        from distributed.system import memory_limit as of_this_machine  # or of its container
-
-        return of_this_machine() // num_workers
     try:
         return parse_bytes(memory_limit)
     except ValueError:

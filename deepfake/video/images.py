@@ -13,7 +13,7 @@ from deepfake.video.limits import LIMITS, LimitReached, Limits, check_file
 
 IMAGE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"])
 
-FORMATS = ("JPEG", "MPO", "PNG", "BMP", "WEBP", "TIFF", "GIF")
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
 """Others are read by other programs (EPS by Ghostscript), or by decoders that hardly anybody looks after."""
 
 

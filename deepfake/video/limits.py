@@ -16,6 +16,7 @@ DEMUXERS = ",".join(
 Never a playlist, a list or a description of a session (HLS, DASH, concat, SDP), which names other files and
 addresses that FFmpeg would then open.
 """
+PADDED, PADDING_PX = 1.25, 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,14 @@ class Limits:
         A header's size may be a lie, and another one begin with any frame.
         """
         options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}
-        return options | ({} if self.max_pixels is None else {"max_pixels": str(int(self.max_pixels))})
+        return options | self.decoder_options
+
+    @property
+    def decoder_options(self) -> dict[str, str]:
+        """The part of them for a decoder, which counts pixels with its padding."""
+        if self.max_pixels is None:
+            return {}
+        return {"max_pixels": str(int(self.max_pixels * PADDED) + PADDING_PX)}
 
 
 LIMITS = Limits()

@@ -83,8 +83,7 @@ def main_stream(container: av.container.InputContainer, limits: Limits) -> av.Vi
     coder = stream.codec_context
     limits.check_size(coder.width, coder.height)
     limits.check("max_frames", stream.frames, f"its header tells of {stream.frames} frames")
-    if limits.max_pixels is not None:
-        coder.options = {**coder.options, "max_pixels": str(int(limits.max_pixels))}
+    coder.options = {**coder.options, **limits.decoder_options}
     # one thread: videos are read side by side anyway, and FFmpeg's frame threads can deadlock with PyAV's log
     coder.thread_count = 1
     return stream
@@ -115,6 +114,7 @@ def _scan(path: Path, limits: Limits) -> Scan:
     num_frames = len(stamps) if stamps is not None else sum(not discard for _, discard in packets)
     if first is None or not num_frames:
         raise ValueError("no frame in it")
+    limits.check_size(first.width, first.height)  # as the first frame has it, whatever the header said
     ticks_s = stamps * tick_s if stamps is not None else np.arange(num_frames) / fps
     last_s = held[int(stamps[-1])] * tick_s if stamps is not None else 0
     keys = [place for place, stamp in enumerate([] if stamps is None else stamps) if stamp in key_stamps]

@@ -89,10 +89,11 @@ def test_frames_larger_than_the_header_tells_are_refused_by_the_decoder(small: P
         assert len(list(whole.decode(video=0))) == 10
     container, stream = decode.open_video(small)
     with container:
-        stream.codec_context.options = {"max_pixels": "20479"}  # as any limit is set
+        stream.codec_context.options = {"max_pixels": "20000"}  # as any limit is set
         with pytest.raises(Exception, match="Invalid"):
             next(container.decode(stream))
-    assert decode.open_video(small)[1].codec_context.options["max_pixels"] == str(Limits().max_pixels)
+    limits = Limits(max_pixels=1_000_000)
+    assert decode.open_video(small, limits)[1].codec_context.options == {"max_pixels": "1315536"}
 
 
 PLAYLISTS = {
