@@ -96,8 +96,6 @@ def come_to_grief(item: str) -> str:
         case "spin":
             while True:
                 pass
-        case "eat":
-            return str(eat_memory_at_2(2))
     return item
 
 
@@ -229,8 +227,8 @@ def test_an_item_whose_worker_dies_once_is_done_the_second_time(tmp_path: Path) 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_whatever_an_item_does_to_its_process_is_its_own_failure(num_workers: int) -> None:
-    guarded = Executor(num_workers=num_workers, memory_limit="1500MB", time_limit_s=2)
-    items = ["a", "segfault", "abort", "b", "exit", "sleep", "spin", "eat", "c"]
+    guarded = Executor(num_workers=num_workers, time_limit_s=2)
+    items = ["a", "segfault", "abort", "b", "exit", "sleep", "spin", "c"]
     assert answers(guarded, come_to_grief, items) == {
         **{item: item for item in "abc"},
         "segfault": CRASHED.format("SIGSEGV"),
@@ -238,9 +236,13 @@ def test_whatever_an_item_does_to_its_process_is_its_own_failure(num_workers: in
         "exit": DIED + "ended with status 7",
         "sleep": TOO_SLOW,
         "spin": TOO_SLOW,
-        "eat": TOO_LARGE,
     }
     assert worker_processes() == []
+
+
+def test_an_item_that_grows_past_the_memory_limit_fails_alone() -> None:
+    found = answers(Executor(num_workers=2, memory_limit="1500MB"), eat_memory_at_2, list(range(5)))
+    assert found == {0: 0, 1: 1, 2: TOO_LARGE, 3: 3, 4: 4}
 
 
 def test_one_item_alone_has_a_process_of_its_own_unless_none_are_wanted() -> None:
