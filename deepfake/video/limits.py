@@ -9,9 +9,10 @@ from pathlib import Path
 from deepfake.errors import DecodeError, UserError
 
 DEMUXERS = ",".join(
-    "mov matroska avi flv asf ogg mpeg mpegvideo mpegts mxf dv ivf gif h264 hevc m4v obu yuv4mpegpipe".split()
+    "mov matroska avi flv asf ogg mpeg mpegvideo mpegts mxf dv ivf gif h264 hevc m4v obu yuv4mpegpipe"
+    " mp3 wav flac aac".split()
 )
-"""What FFmpeg may take a file for: formats that hold their pictures themselves.
+"""What FFmpeg may take a file for: formats that hold pictures and sound themselves.
 
 Never a playlist, a list or a description of a session (HLS, DASH, concat, SDP), which names other files and
 addresses that FFmpeg would then open.
@@ -87,14 +88,19 @@ def check_file(path: Path, limits: Limits) -> None:
         about = path.stat()
     except FileNotFoundError:
         what = "a link to nothing" if path.is_symlink() else "no such file"
-        raise DecodeError(f"{path}: {what}") from None
+        raise unreadable(path, what) from None
     except OSError as err:
-        raise DecodeError(f"{path}: {err.strerror}") from err
+        raise unreadable(path, str(err.strerror)) from err
     if not stat.S_ISREG(about.st_mode):
-        raise DecodeError(f"{path}: not a regular file")
+        raise unreadable(path, "not a regular file")
     if not about.st_size:
-        raise DecodeError(f"{path}: an empty file")
+        raise unreadable(path, "an empty file")
     try:
         limits.check("max_bytes", about.st_size, f"it is {about.st_size} bytes long")
     except LimitReached as err:
         raise LimitReached(f"{path}: {err}") from None
+
+
+def unreadable(path: Path, why: str) -> DecodeError:
+    """The error for what is not opened at all."""
+    return DecodeError(f"{path}: not a readable video or image ({why})")
