@@ -22,6 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from deepfake.errors import SomeFailed, Stopped, UserError
+from deepfake.parallel import start_server
 from deepfake.reports.runs import (
     DONE,
     FAILED,
@@ -58,6 +59,7 @@ NOISES = (
     "Checkpoint directory .* exists",
     "recommended to use .*sync_dist",  # every process has the same metrics
 )
+READING_FILES = ("extract", "predict")
 EXITS = {DONE: 0, FAILED: 1, RUNNING: 1, KILLED: 1, MISTAKE: 2, INTERRUPTED: 130}
 PLUGINS = "plugins of Hydra: uv sync --extra launch (joblib, submitit) or --extra hpo (optuna) installs them"
 
@@ -129,6 +131,8 @@ def work(task: str, cfg: DictConfig) -> Status:
         set_start_method(None, force=True)
     try:
         with heeded(), told(run_dir):
+            if task in READING_FILES and cfg.parallel.address is None and cfg.parallel.num_workers != 0:
+                start_server()  # which imports what its workers need, while this process does
             main = import_module(f"deepfake.tasks.{task}").main
             quieten()
             value = main(cfg, run_dir)

@@ -6,7 +6,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "deepfake"
 ORDER = """
     errors text records config parallel video corpora faces data models scoring reports training prediction
-    app benchmarks doctor tasks cli
+    app benchmarks fuzz doctor tasks cli
 """.split()
 APART = {"data", "models", "scoring"}
 

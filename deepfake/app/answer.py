@@ -24,6 +24,7 @@ from deepfake.reports.annotated import write_annotated
 from deepfake.reports.model_facts import ModelFacts
 from deepfake.reports.prediction_page import write_video_page
 from deepfake.scoring.prediction import Prediction
+from deepfake.video import limits as files
 
 PREDICTION, REPORT = "prediction.json", "report.html"
 
@@ -33,7 +34,7 @@ class Judge:
     """Does a worker's errands with one detector.
 
     about: the detector, for the report. annotate: whether a copy of the video is drawn. explain: whether
-    there are heat maps of suspicious faces, and which, as in conf/predict.yaml.
+    there are heat maps of suspicious faces, and which, as in conf/predict.yaml. file_limits: of conf/limits.
     """
 
     detector: LoadedDetector
@@ -41,6 +42,7 @@ class Judge:
     limits: Limits
     annotate: bool = True
     explain: bool | str = False
+    file_limits: files.Limits = files.LIMITS
 
     def __call__(self, errand: Errand, report: Report) -> dict[str, Any]:
         """The answer as plain values; raises UserError, with the user's name of the file, if there is none.
@@ -58,7 +60,7 @@ class Judge:
     def judged(self, errand: Errand, report: Report) -> dict[str, Any]:
         """The same; errors name the upload's own path, or nothing."""
         report("reading", None)
-        info = check(errand.upload, self.limits)
+        info = check(errand.upload, self.limits, self.file_limits)
         watch = Watch(report, num_frames=info.num_frames)
         faces = faces_of(
             errand.upload,
@@ -66,6 +68,7 @@ class Judge:
             device=self.detector.device,
             stopwatch=watch,
             spill=errand.folder,
+            limits=self.file_limits,
         )
         try:
             return self.told(errand, report, faces) | {"seconds": info.duration_s or 0.0}

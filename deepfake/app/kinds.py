@@ -10,12 +10,11 @@ from PIL import Image
 
 from deepfake.errors import DecodeError, UserError
 from deepfake.records import VideoInfo
+from deepfake.video import limits as files
 from deepfake.video.images import IMAGE_SUFFIXES
 from deepfake.video.probe import probe
 
 HEAD_BYTES = 512
-DEMUXERS = "mov,matroska,avi,flv,asf,ogg,mpeg,mpegvideo,mpegts"
-"""What FFmpeg may take a file for: never a playlist (HLS, concat), which names other files and addresses."""
 BOXES = frozenset([b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"])
 STARTS = {
     b"\x1a\x45\xdf\xa3": ".mkv",
@@ -53,8 +52,10 @@ def suffix_of(head: bytes) -> str | None:
     return next((suffix for start, suffix in STARTS.items() if head.startswith(start)), None)
 
 
-def check(path: Path, limits: Limits) -> VideoInfo:
+def check(path: Path, limits: Limits, file_limits: files.Limits = files.LIMITS) -> VideoInfo:
     """What a video or picture is; raises UserError for what is beyond the limits or cannot be read.
+
+    limits: of this page; file_limits: of conf/limits.
 
     The text leaves the file's name to the caller, who knows what the user calls it.
     """
@@ -66,7 +67,7 @@ def check(path: Path, limits: Limits) -> VideoInfo:
             f"its frames have {width} × {height} pixels, and this page takes up to {limits.max_pixels:,} "
             "(max_pixels)"
         )
-    info = one_frame(width, height) if still else probed(path)
+    info = one_frame(width, height) if still else probed(path, file_limits)
     seconds = info.duration_s or 0.0
     if seconds > limits.max_seconds:
         raise UserError(
@@ -87,7 +88,7 @@ def image_size(path: Path) -> tuple[int, int]:
 def frame_size(path: Path) -> tuple[int, int]:
     """Width and height, from the headers alone, of a file that is one of DEMUXERS; raises UserError."""
     try:
-        with av.open(str(path), options={"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}) as file:
+        with av.open(f"file:{path}", options=files.LIMITS.ffmpeg_options) as file:
             stream = file.streams.best("video")
             if isinstance(stream, av.VideoStream):
                 return stream.codec_context.width, stream.codec_context.height
@@ -96,10 +97,10 @@ def frame_size(path: Path) -> tuple[int, int]:
     raise UserError("there is no video in it, only sound")
 
 
-def probed(path: Path) -> VideoInfo:
+def probed(path: Path, limits: files.Limits) -> VideoInfo:
     """What a video is, by its packets and first frame; raises UserError for a broken one."""
     try:
-        return probe(path)
+        return probe(path, limits)
     except DecodeError as err:
         raise UserError(str(err).removeprefix(f"{path}: ")) from err
 

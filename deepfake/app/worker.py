@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from deepfake.errors import DecodeError, UserError
-from deepfake.parallel.cluster import interrupts_held
+from deepfake.parallel.process import interrupts_held
 
 Report = Callable[[str, float | None], None]
 """Told the stage, and how much of it is done, in [0, 1], where that is known."""

@@ -19,6 +19,7 @@ from deepfake.faces.video_faces import SCHEMA, VideoFaces
 from deepfake.records import Detections, Frames, VideoInfo
 from deepfake.video.decode import read_clips
 from deepfake.video.images import IMAGE_SUFFIXES, read_image
+from deepfake.video.limits import LIMITS, Limits
 from deepfake.video.probe import scan
 from deepfake.video.sampling import clip_indices, key_frame_clips, timed_clip_indices
 
@@ -30,6 +31,7 @@ def extract_faces(
     stopwatch: Stopwatch | None = None,
     *,
     spill: Path | None = None,
+    limits: Limits = LIMITS,
 ) -> VideoFaces:
     """Every tracked face of the sampled frames of a video, or of the one frame of a still image.
 
@@ -39,7 +41,7 @@ def extract_faces(
     """
     stopwatch = stopwatch or Stopwatch()
     with stopwatch.stage("scan"):
-        info, clips = sample(path, settings)
+        info, clips = sample(path, settings, limits)
     follower = follower_for(settings)
     sampled: list[int] = []
     rows: list[Row] = []
@@ -92,10 +94,10 @@ def numbered(
             step += num_frames
 
 
-def sample(path: Path, settings: FaceSettings) -> tuple[VideoInfo, Iterator[Frames]]:
+def sample(path: Path, settings: FaceSettings, limits: Limits = LIMITS) -> tuple[VideoInfo, Iterator[Frames]]:
     """What the file is, and its sampled clips as an iterator that decodes as it goes."""
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        image = read_image(path)
+        image = read_image(path, limits)
         height, width = image.rgb[0].shape[:2]
         info = VideoInfo(
             num_frames=1,
@@ -108,7 +110,7 @@ def sample(path: Path, settings: FaceSettings) -> tuple[VideoInfo, Iterator[Fram
             duration_s=0.0,
         )
         return info, iter([image])
-    scanned = scan(path)
+    scanned = scan(path, limits)
     info = scanned.info
     if settings.at_key_frames and settings.sample_fps is None:
         clips = key_frame_clips(

@@ -15,12 +15,13 @@ from rich.progress import TextColumn
 from deepfake.errors import Stopped, UserError
 from deepfake.faces.choose import check_rule
 from deepfake.faces.claims import disk_is_full, sweep
-from deepfake.faces.jobs import Extraction, MaskReading, absolute, fitting, run_job
+from deepfake.faces.jobs import Extraction, MaskReading, absolute, run_job
 from deepfake.faces.mirror import public
 from deepfake.faces.store import FaceStore, missed_face
 from deepfake.faces.work import SAMPLE, Done, Work, foresee, in_sampled_order, time_text, worth_foreseeing
 from deepfake.parallel import Executor, Failure, Outcome, progress_bar
 from deepfake.records import Video
+from deepfake.video.limits import LIMITS, Limits
 
 log = logging.getLogger(__name__)
 
@@ -46,14 +47,15 @@ def fill_store(
     device: str = "cpu",
     overwrite: bool = False,
     main_face: str = "mask",
+    limits: Limits = LIMITS,
 ) -> Filled:
     """Extract what the store lacks of these videos and write its manifest.
 
     A video that cannot be read becomes a row with a reason; all others are done. Finished videos are kept,
     and those that another process is filling the same store with are waited for; masks that came later are
     looked at, without new detection. overwrite: replace what was made with other settings. main_face: rule
-    of the main track, see choose. Raises UserError if that is unknown or the store was made with other
-    settings, Stopped if the disk is full.
+    of the main track, see choose. limits: of what is read. Raises UserError if a rule is unknown or the
+    store was made with other settings, Stopped if the disk is full.
     """
     check_rule(main_face)
     executor = executor or Executor()
@@ -75,7 +77,7 @@ def fill_store(
     there = [video for video in videos if video.key not in new | lost.keys()]
     unmasked = [video for video in there if video.mask and store.lacks_mask_shares(video.key)]
     shared = store.absolute()
-    jobs = [Extraction(absolute(v), shared, device, overwrite) for v in in_sampled_order(missing)]
+    jobs = [Extraction(absolute(v), shared, device, overwrite, limits) for v in in_sampled_order(missing)]
     work = Work()
     work.failures |= lost
     try:
@@ -131,7 +133,7 @@ def run_jobs(title: str, jobs: Sequence[Job], executor: Executor, work: Work) ->
     logged = time.monotonic()
     with progress_bar(TextColumn("{task.fields[pace]}")) as progress:
         task = progress.add_task(title, total=len(jobs), pace="")
-        for done, outcome in enumerate(fitting(executor, len(jobs)).map_unordered(run_job, jobs), 1):
+        for done, outcome in enumerate(executor.map_unordered(run_job, jobs), 1):
             yield outcome
             progress.update(task, advance=1, pace=work.pace())
             if not progress.console.is_terminal and time.monotonic() - logged > LOG_EVERY_S:

@@ -16,10 +16,8 @@ from deepfake.faces.stopwatch import Stopwatch
 from deepfake.faces.store import FaceStore
 from deepfake.faces.video_faces import VideoFaces
 from deepfake.faces.work import Done
-from deepfake.parallel import Executor
 from deepfake.records import Video
-
-VIDEOS_A_WORKER = 4  # a worker process takes seconds to start: not worth it for fewer
+from deepfake.video.limits import LIMITS, Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +28,7 @@ class Extraction:
     store: FaceStore
     device: str
     overwrite: bool = False
+    limits: Limits = LIMITS
 
     def run(self) -> Done:
         """Extract, look at the mask if there is one, write; unless it is done, or being done elsewhere.
@@ -45,7 +44,12 @@ class Extraction:
                 return Done()
             stopwatch, trouble = Stopwatch(), ""
             faces = faces_of(
-                path, self.store.settings, device=self.device, stopwatch=stopwatch, spill=file.parent
+                path,
+                self.store.settings,
+                device=self.device,
+                stopwatch=stopwatch,
+                spill=file.parent,
+                limits=self.limits,
             )
             if self.video.mask is not None:
                 with stopwatch.stage("mask"):
@@ -96,17 +100,12 @@ def faces_of(
     device: str,
     stopwatch: Stopwatch | None = None,
     spill: Path | None = None,
+    limits: Limits = LIMITS,
 ) -> VideoFaces:
     """extract_faces with this process's detector; spill: a folder for the faces of videos that have many."""
     detector = shared_detector(settings.short_side_px, settings.min_face_px, settings.min_score, device)
     file = None if spill is None else spill / f".{path.name}.{uuid.uuid4().hex[:12]}.tmp"  # as sweep knows
-    return extract_faces(path, settings, detector, stopwatch, spill=file)
-
-
-def fitting(executor: Executor, num_videos: int) -> Executor:
-    """This process, where the videos are too few for workers to be worth starting."""
-    few = num_videos < 2 * VIDEOS_A_WORKER and executor.address is None
-    return replace(executor, num_workers=1) if few else executor
+    return extract_faces(path, settings, detector, stopwatch, spill=file, limits=limits)
 
 
 def absolute(video: Video) -> Video:

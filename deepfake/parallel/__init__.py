@@ -1,7 +1,27 @@
-"""A function over many items, on one core, all of them, or many machines."""
+"""A function over many items, in processes of this machine or of many."""
 
 from deepfake.parallel.executor import Executor
-from deepfake.parallel.outcome import Failure, Outcome, WorkerDied, num_cores, progress_bar
+from deepfake.parallel.outcome import (
+    Failure,
+    MemoryLimitReached,
+    Outcome,
+    TimeLimitReached,
+    WorkerDied,
+    num_cores,
+    progress_bar,
+)
+from deepfake.parallel.process import start_server
 from deepfake.parallel.worker import keep_freed_memory
 
-__all__ = ["Executor", "Failure", "Outcome", "WorkerDied", "keep_freed_memory", "num_cores", "progress_bar"]
+__all__ = [
+    "Executor",
+    "Failure",
+    "MemoryLimitReached",
+    "Outcome",
+    "TimeLimitReached",
+    "WorkerDied",
+    "keep_freed_memory",
+    "num_cores",
+    "progress_bar",
+    "start_server",
+]

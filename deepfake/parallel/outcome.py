@@ -35,12 +35,25 @@ class WorkerDied(RuntimeError):
     """An item ended its worker process every time it was tried."""
 
 
+class TimeLimitReached(WorkerDied):
+    """An item took too long, and its worker process was ended."""
+
+
+class MemoryLimitReached(WorkerDied):
+    """An item needed too much memory, and its worker process was ended."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[Item, Result]):
     """An item and what became of it."""
 
     item: Item
     result: Result | Failure
+
+
+def too_slow(limit_s: float | None) -> str:
+    """Why an item that took longer was ended."""
+    return f"it took longer than {limit_s:g} s and was ended; parallel.time_limit_s allows more"
 
 
 def num_cores() -> int:

@@ -6,6 +6,7 @@ import ctypes
 import pickle
 import platform
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -58,21 +59,34 @@ class Errand:
 
 
 def run_item(function: bytes, item: bytes, versions: tuple[tuple[str, str], ...]) -> bytes:
-    """What a worker does: function(item) or its Failure, pickled. Raises only if the worker is unfit."""
+    """What a worker of a cluster does: function(item) or its Failure, pickled. Raises only if it is unfit."""
     prepare_process(versions)
     call = pickle.loads(function)
-    for module, set_threads in ("cv2", "setNumThreads"), ("torch", "set_num_threads"):
-        if module in sys.modules:
-            getattr(sys.modules[module], set_threads)(1)
+    set_threads(1)
+    result = called(call, item)
     try:
-        return packed(call(pickle.loads(item)))
-    except Exception as err:
-        failure = Failure(err)
-    try:
-        pickle.loads(answer := packed(failure))
-    except Exception:  # of an exception that cannot travel
-        answer = packed(Failure(RuntimeError(failure.reason)))
+        answer = packed(result)
+        if isinstance(result, Failure):
+            pickle.loads(answer)
+    except Exception as err:  # of what cannot travel
+        why = RuntimeError(result.reason) if isinstance(result, Failure) else err
+        answer = packed(Failure(why))
     return answer
+
+
+def called(function: Callable[[Any], Any], item: bytes) -> Any:
+    """function(item), which is unpickled here, or the Failure it ended in."""
+    try:
+        return function(pickle.loads(item))
+    except Exception as err:
+        return Failure(err)
+
+
+def set_threads(num_threads: int) -> None:
+    """Let libraries that have been imported use so many threads."""
+    for module, set_them in ("cv2", "setNumThreads"), ("torch", "set_num_threads"):
+        if module in sys.modules:
+            getattr(sys.modules[module], set_them)(num_threads)
 
 
 @cache

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from deepfake.errors import DecodeError, UserError
 from deepfake.faces.claims import disk_is_full
-from deepfake.faces.jobs import fitting
 from deepfake.faces.video_faces import VideoFaces
 from deepfake.parallel import Executor, Failure
 from deepfake.prediction.collection import Found
@@ -18,6 +17,7 @@ from deepfake.prediction.loaded import LoadedDetector
 from deepfake.prediction.reading import FileRead, Stamp, read_file
 from deepfake.scoring.prediction import Prediction
 from deepfake.text import storable
+from deepfake.video.limits import LIMITS, Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ def predict_files(
     *,
     device: str,
     spill: Path | None = None,
+    limits: Limits = LIMITS,
 ) -> Generator[Judged]:
     """Every file as it becomes ready; the executor's workers extract the faces, on device.
 
@@ -64,9 +65,11 @@ def predict_files(
         if found.trouble:
             yield Judged(found, unreadable(found.name, FileRead(reason=found.trouble)))
     spill = spill and spill.absolute()
-    read = partial(read_file, settings=detector.recipe.face_settings, device=device, spill=spill)
+    read = partial(
+        read_file, settings=detector.recipe.face_settings, device=device, spill=spill, limits=limits
+    )
     # by a name that a worker started in another folder finds it under
-    for outcome in fitting(executor, len(by_path)).map_unordered(read, list(by_path)):
+    for outcome in executor.map_unordered(read, list(by_path)):
         found, result = by_path[outcome.item], outcome.result
         if isinstance(result, Failure):
             if isinstance(result.error, UserError) or disk_is_full(result.error):

@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from deepfake.errors import UserError
+from deepfake.errors import DecodeError, UserError
 from deepfake.faces.claims import disk_is_full
 from deepfake.faces.jobs import faces_of
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.video_faces import VideoFaces
 from deepfake.parallel import Failure
+from deepfake.video.limits import LIMITS, Limits, check_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,14 @@ class FileRead:
     stamp: Stamp | None = None
 
 
-def read_file(path: Path, settings: FaceSettings, *, device: str, spill: Path | None = None) -> FileRead:
+def read_file(
+    path: Path,
+    settings: FaceSettings,
+    *,
+    device: str,
+    spill: Path | None = None,
+    limits: Limits = LIMITS,
+) -> FileRead:
     """Extract a file's faces and stamp it; what is wrong with the file is a reason, and no error.
 
     spill: folder for faces that are too many for memory, a file each; see VideoFaces.discard.
@@ -49,11 +57,12 @@ def read_file(path: Path, settings: FaceSettings, *, device: str, spill: Path | 
     spill has no room.
     """
     try:
+        check_file(path, limits)
         before = os.stat(path)
-        faces, reason = extract(path, settings, device, spill)
+        faces, reason = extract(path, settings, device, spill, limits)
         stamp = Stamp(before.st_size, before.st_mtime_ns, sha256(path))
         after = os.stat(path)
-    except OSError as err:
+    except (OSError, DecodeError) as err:
         if disk_is_full(err):
             raise
         return FileRead(reason=Failure(err).reason)
@@ -63,11 +72,11 @@ def read_file(path: Path, settings: FaceSettings, *, device: str, spill: Path | 
 
 
 def extract(
-    path: Path, settings: FaceSettings, device: str, spill: Path | None
+    path: Path, settings: FaceSettings, device: str, spill: Path | None, limits: Limits
 ) -> tuple[VideoFaces | None, str]:
     """Faces, or why there are none."""
     try:
-        return faces_of(path, settings, device=device, spill=spill), ""
+        return faces_of(path, settings, device=device, spill=spill, limits=limits), ""
     except UserError:
         raise
     except Exception as err:

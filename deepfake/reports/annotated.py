@@ -18,6 +18,7 @@ from deepfake.reports.people import clock
 from deepfake.scoring.prediction import Prediction, WindowPrediction
 from deepfake.video.decode import read_frames
 from deepfake.video.images import IMAGE_SUFFIXES, read_image
+from deepfake.video.limits import NO_LIMITS
 from deepfake.video.probe import Scan, open_video, scan
 from deepfake.video.write import write_timed_video
 
@@ -49,13 +50,13 @@ def write_annotated(
     said = prediction.verdict if prediction.prob is None else f"{prediction.verdict} {prediction.prob:.2f}"
     if source.suffix.lower() in IMAGE_SUFFIXES:
         found = face_marks(prediction, faces, np.zeros(1)).get(0, [])
-        rgb = read_image(source).rgb[0]
+        rgb = read_image(source, NO_LIMITS).rgb[0]
         picture = marked(rgb, found, f"file: {said}", threshold=threshold, max_side_px=max_side_px)
         image = folder / f"{name}.jpg"
         folder.mkdir(parents=True, exist_ok=True)
         image.write_bytes(encode_jpeg(picture, JPEG_QUALITY))
         return image
-    scanned = scan(source)
+    scanned = scan(source, NO_LIMITS)
     stamps, tick_s = stamps_of(source, scanned)
     found_on, sampled = face_marks(prediction, faces, scanned.time_s), set(faces.sampled)
 
@@ -79,7 +80,7 @@ def stamps_of(source: Path, scanned: Scan) -> tuple[np.ndarray, Fraction]:
     """When each frame is shown, (N,) int64, and in which parts of a second; counted if the file is mute."""
     if scanned.stamps is None:
         return np.arange(scanned.info.num_frames), 1 / Fraction(scanned.info.fps).limit_denominator(1001)
-    container, stream = open_video(source)
+    container, stream = open_video(source, NO_LIMITS)
     with container:
         tick_s = stream.time_base or FINEST_TICK
     if tick_s >= FINEST_TICK:

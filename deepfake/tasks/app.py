@@ -107,7 +107,7 @@ def make_judge(cfg: DictConfig) -> tuple[Judge, ModelFacts]:
     from deepfake.app.kinds import Limits
     from deepfake.prediction.artifacts import explainable
     from deepfake.prediction.explain import check_explanation
-    from deepfake.tasks.assemble import pick_device
+    from deepfake.tasks.assemble import make_limits, pick_device
     from deepfake.tasks.predict import decided, describe
     from deepfake.tasks.weights import chosen_detector
 
@@ -125,6 +125,7 @@ def make_judge(cfg: DictConfig) -> tuple[Judge, ModelFacts]:
         limits=Limits(max_seconds=config["max_seconds"], max_pixels=config["max_pixels"]),
         annotate=config["annotate"],
         explain=config["explain"],
+        file_limits=make_limits(cfg),
     )
     return judge, judge.about
 

@@ -26,6 +26,7 @@ from deepfake.parallel import Executor
 from deepfake.records import Video
 from deepfake.training.checkpoint import Recipe
 from deepfake.training.keeping import OwnSignals, WholeCheckpoints
+from deepfake.video.limits import Limits
 
 
 def face_settings(cfg: DictConfig) -> FaceSettings:
@@ -60,6 +61,11 @@ def make_executor(cfg: DictConfig) -> Executor:
     return Executor(**{name: value for name, value in to_plain(cfg.parallel).items() if name != "device"})
 
 
+def make_limits(cfg: DictConfig) -> Limits:
+    """What a file may be, of cfg.limits."""
+    return Limits(**to_plain(cfg.limits))
+
+
 def make_fill(cfg: DictConfig, store: FaceStore) -> Callable[[Sequence[Video]], Filled]:
     """The function that extracts what the store lacks of some videos, as cfg asks."""
     executor, device = make_executor(cfg), cfg.parallel.device
@@ -71,6 +77,7 @@ def make_fill(cfg: DictConfig, store: FaceStore) -> Callable[[Sequence[Video]], 
         device=pick_device(device) if executor.address is None else device,
         overwrite=cfg.faces.overwrite,
         main_face=cfg.data.main_face,
+        limits=make_limits(cfg),
     )
 
 

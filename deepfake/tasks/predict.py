@@ -36,7 +36,7 @@ from deepfake.reports.tables import shown
 from deepfake.scoring.aggregate import TRACK_RULES, WINDOW_RULES
 from deepfake.scoring.decision import Decision
 from deepfake.scoring.prediction import Prediction
-from deepfake.tasks.assemble import make_executor, pick_device
+from deepfake.tasks.assemble import make_executor, make_limits, pick_device
 from deepfake.tasks.stops import told
 from deepfake.tasks.weights import chosen_detector
 
@@ -73,7 +73,14 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
             with (
                 TemporaryDirectory(dir=run_dir, prefix=SPILL, ignore_cleanup_errors=True) as spill,
                 closing(
-                    predict_files(detector, todo, make_executor(cfg), device=device, spill=Path(spill))
+                    predict_files(
+                        detector,
+                        todo,
+                        make_executor(cfg),
+                        device=device,
+                        spill=Path(spill),
+                        limits=make_limits(cfg),
+                    )
                 ) as results,
                 closing(with_progress(results, len(todo))) as watched,
             ):

@@ -7,6 +7,7 @@ the last frame that is wanted up to the key frame before the next one.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -165,7 +166,8 @@ def decord_frames(path: Path, wanted: np.ndarray, scanned: Scan) -> Iterator[np.
     import decord
 
     decord.logging.set_level(decord.logging.QUIET)
-    reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
+    # its FFmpeg has no white lists: a whole path is no address, and PyAV's has let the content through
+    reader = decord.VideoReader(os.path.abspath(path), ctx=decord.cpu(0), num_threads=1)
     if len(reader) != scanned.info.num_frames:
         raise ValueError(f"decord counts {len(reader)} frames, the packets {scanned.info.num_frames}")
     keys = np.asarray(reader.get_key_indices(), np.int64)
@@ -209,7 +211,7 @@ def pyav_frames(
     due = next(left, None)
     if due is None:
         return
-    container, stream = open_video(path)
+    container, stream = open_video(path, scanned.limits)
     with container:
         for count, frame in enumerate(decoded(container, stream, wanted, scanned, leaps)):
             index = count if places is None else places.get(frame.pts)

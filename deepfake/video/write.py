@@ -14,6 +14,8 @@ from typing import Any
 import av
 import numpy as np
 
+from deepfake.video.limits import NO_LIMITS
+
 log = logging.getLogger(__name__)
 
 COPIED = frozenset("aac mp3 ac3 eac3 alac".split())
@@ -152,7 +154,7 @@ def _encode(
 def sound_packets(source: Path, film: av.container.OutputContainer) -> Iterator[av.Packet[Any]]:
     """The main audio of a file as packets of a new stream of film, in order; none if it has no audio."""
     try:
-        with av.open(str(source)) as container:
+        with av.open(f"file:{source}", options=NO_LIMITS.ffmpeg_options) as container:
             stream = container.streams.best("audio")
             if isinstance(stream, av.AudioStream):
                 copied = stream.codec_context.codec.canonical_name in COPIED

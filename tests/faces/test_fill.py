@@ -22,7 +22,7 @@ from deepfake.records import REAL, Video, VideoInfo
 
 SETTINGS = FaceSettings()
 INFO = VideoInfo(num_frames=8, fps=25, width=8, height=8, rotation_deg=0, codec="h264", container="mov")
-HERE = Executor(num_workers=1)
+HERE = Executor(num_workers=0)
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def test_a_store_that_lies_elsewhere_is_copied_and_never_extracted_into(
     tmp_path: Path, videos: list[Video], url: str
 ) -> None:
     store = FaceStore(tmp_path / "copies", FaceSettings(), urls={"": url})
-    filled = fill.fill_store(store, videos, executor=Executor(num_workers=1))
+    filled = fill.fill_store(store, videos, executor=Executor(num_workers=0))
     assert [row["sampled_frames"] for row in filled.rows] == [2, 2]
     assert filled.work.counts["videos"] == 0
     assert store.path_of("real/b").read_bytes() == (tmp_path / "local/faces/real/b.arrow").read_bytes()

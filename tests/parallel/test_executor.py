@@ -1,3 +1,4 @@
+import ctypes
 import json
 import logging
 import os
@@ -13,15 +14,24 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
+from deepfake.benchmarks.memory import peak_memory_mb
 from deepfake.errors import UserError
 from deepfake.parallel import Executor, Failure, feed, worker
 
 ROOT = Path(__file__).parents[2]
 TWO = Executor(num_workers=2)
-DIED = "WorkerDied: its worker process died twice (crash or out of memory, limit {})"
+DIED = "WorkerDied: twice its worker process "
+KILLED = DIED + "was killed (SIGKILL, as the system does when memory is short: fewer parallel.num_workers)"
+CRASHED = DIED + "crashed ({}), as broken or hostile files make a decoder do"
+TOO_SLOW = "TimeLimitReached: it took longer than 2 s and was ended; parallel.time_limit_s allows more"
+TOO_LARGE = (
+    "MemoryLimitReached: it needed more than 1.5 GB of memory and was ended; parallel.memory_limit, or fewer "
+    "parallel.num_workers, allow more"
+)
 
 
 def inverse(item: int) -> float:
@@ -73,6 +83,34 @@ def eat_memory_at_2(item: int) -> int:
     return item
 
 
+def come_to_grief(item: str) -> str:
+    match item:
+        case "segfault":
+            ctypes.string_at(0)
+        case "abort":
+            os.abort()
+        case "exit":
+            os._exit(7)
+        case "sleep":
+            time.sleep(1000)
+        case "spin":
+            while True:
+                pass
+    return item
+
+
+def big_array(size: int) -> np.ndarray:
+    return np.full(size, 7, np.uint8)
+
+
+def big_array_or_peak_mb(size: int) -> np.ndarray | float:
+    return big_array(size) if size else peak_memory_mb()
+
+
+def hang(item: int) -> None:
+    time.sleep(1000)
+
+
 def faults_of_big_blocks(item: int) -> int:
     before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
     for _ in range(50):
@@ -104,7 +142,8 @@ def answers(executor: Executor, function: Callable[[Any], Any], items: list[Any]
 
 
 def worker_processes(parent: int | None = None) -> list[int]:
-    return [p.pid for p in psutil.Process(parent).children() if "spawn_main" in " ".join(p.cmdline())]
+    servers = [p for p in psutil.Process(parent).children() if "forkserver" in " ".join(p.cmdline())]
+    return [worker.pid for server in servers for worker in server.children()]
 
 
 def gone(pids: list[int], *, within_s: float) -> bool:
@@ -167,16 +206,15 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def test_all_places_give_the_same_results(two_workers: Cluster) -> None:
     items = list(range(10))
     expected = {0: "ZeroDivisionError: division by zero"} | {item: 1 / item for item in items[1:]}
-    for executor in (Executor(num_workers=1), TWO, two_workers.executor):
+    for executor in (Executor(num_workers=0), Executor(num_workers=1), TWO, two_workers.executor):
         assert answers(executor, inverse, items) == expected
         assert answers(executor, inverse, []) == {}
 
 
 def test_an_item_that_kills_its_workers_runs_twice_and_all_others_once(tmp_path: Path) -> None:
     jobs = [(tmp_path, item) for item in range(12)]
-    found = answers(Executor(num_workers=2, memory_limit="2GB"), kill_at_3_and_7, jobs)
-    reasons = {3: DIED.format("2.0 GB"), 7: DIED.format("2.0 GB")}
-    assert found == {(tmp_path, item): reasons.get(item, item) for item in range(12)}
+    found = answers(TWO, kill_at_3_and_7, jobs)
+    assert found == {(tmp_path, item): KILLED if item in (3, 7) else item for item in range(12)}
     # two killers at once are the other's innocent neighbour; neither cost anybody a second run
     assert runs(tmp_path) == Counter(range(12)) + Counter([3, 7])
 
@@ -187,9 +225,56 @@ def test_an_item_whose_worker_dies_once_is_done_the_second_time(tmp_path: Path) 
     assert runs(tmp_path) == dict.fromkeys(range(4), 2)
 
 
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_whatever_an_item_does_to_its_process_is_its_own_failure(num_workers: int) -> None:
+    guarded = Executor(num_workers=num_workers, time_limit_s=2)
+    items = ["a", "segfault", "abort", "b", "exit", "sleep", "spin", "c"]
+    assert answers(guarded, come_to_grief, items) == {
+        **{item: item for item in "abc"},
+        "segfault": CRASHED.format("SIGSEGV"),
+        "abort": CRASHED.format("SIGABRT"),
+        "exit": DIED + "ended with status 7",
+        "sleep": TOO_SLOW,
+        "spin": TOO_SLOW,
+    }
+    assert worker_processes() == []
+
+
 def test_an_item_that_grows_past_the_memory_limit_fails_alone() -> None:
-    found = answers(Executor(num_workers=2, memory_limit="500MB"), eat_memory_at_2, list(range(5)))
-    assert found == {0: 0, 1: 1, 2: DIED.format("0.5 GB"), 3: 3, 4: 4}
+    found = answers(Executor(num_workers=2, memory_limit="1500MB"), eat_memory_at_2, list(range(5)))
+    assert found == {0: 0, 1: 1, 2: TOO_LARGE, 3: 3, 4: 4}
+
+
+def test_one_item_alone_has_a_process_of_its_own_unless_none_are_wanted() -> None:
+    assert answers(Executor(), come_to_grief, ["segfault"]) == {"segfault": CRASHED.format("SIGSEGV")}
+    assert answers(Executor(num_workers=0), pid, [1]) == {1: os.getpid()}
+
+
+def test_the_time_that_items_wait_or_workers_start_is_not_counted() -> None:
+    slow = Executor(num_workers=1, time_limit_s=0.4)
+    assert set(answers(slow, pid, list(range(8))).values()).isdisjoint({os.getpid(), TOO_SLOW})
+
+
+def test_a_big_result_arrives_whole_and_writable_and_its_worker_holds_it_once() -> None:
+    size = 200_000_000
+    small, big, peak_mb = (
+        outcome.result
+        for outcome in Executor(num_workers=1).map_unordered(big_array_or_peak_mb, [10, size, 0])
+    )
+    assert small.tolist() == [7] * 10
+    assert big.shape == (size,)
+    assert (big == 7).all()
+    big[0] = 1
+    assert peak_mb < 200 + 200 + 700  # another copy would be 200 more than what libraries need
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [({"num_workers": -1}, r"parallel\.num_workers=-1"), ({"time_limit_s": 0}, r"parallel\.time_limit_s=0")],
+)
+def test_a_number_that_cannot_be_meant_is_named(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Executor(**wrong)
 
 
 def test_what_cannot_be_pickled_fails_alone() -> None:
@@ -243,7 +328,6 @@ def test_a_generator_closed_early_leaves_no_process() -> None:
     assert len(worker_processes()) == 2
     outcomes.close()
     assert worker_processes() == []
-    assert "OMP_NUM_THREADS" not in os.environ
 
 
 def test_a_lost_machine_costs_no_item(cluster: Cluster) -> None:
@@ -296,26 +380,40 @@ def test_a_worker_without_this_package_is_named(cluster: Cluster) -> None:
         list(cluster.executor.map_unordered(inverse, [1, 2]))
 
 
-def test_a_worker_with_another_version_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_item_that_hangs_on_a_cluster_is_ended_and_its_worker_started_anew(cluster: Cluster) -> None:
+    cluster.start_worker("--nworkers=1")
+    guarded = Executor(address=cluster.executor.address, time_limit_s=2)
+    assert answers(guarded, come_to_grief, ["a", "sleep", "b"]) == {"a": "a", "sleep": TOO_SLOW, "b": "b"}
+
+
+def test_a_worker_with_another_version_is_named(
+    two_workers: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     versions = (*worker.versions(), ("torch", "1.0"))
     monkeypatch.setattr(worker, "versions", lambda: versions)
     with pytest.raises(UserError, match=r"worker tcp://127.* differs .*it has torch \d.*, not 1\.0\)"):
-        list(TWO.map_unordered(inverse, [1, 2]))
+        list(two_workers.executor.map_unordered(inverse, [1, 2]))
 
 
 SCRIPT = """
 import sys
+import threading
 from pathlib import Path
 from deepfake.parallel import Executor
-from tests.parallel.test_executor import kill_at_3_and_7, pid, worker_processes
+from tests.parallel.test_executor import hang, kill_at_3_and_7, pid, worker_processes
 
 if __name__ == "__main__":
     if sys.argv[1:]:
         jobs = [(Path(sys.argv[1]), item) for item in range(6)]
         outcomes = Executor(num_workers=2).map_unordered(kill_at_3_and_7, jobs)
         print(sorted(outcome.item[1] for outcome in outcomes))
-    for outcome in Executor(num_workers=2).map_unordered(pid, range(0 if sys.argv[1:] else 1000)):
+        sys.exit()
+    for outcome in Executor(num_workers=2).map_unordered(pid, range(1000)):
         print(*worker_processes(), flush=True)
+        break
+    outcomes = Executor(num_workers=2).map_unordered(hang, range(2))
+    threading.Timer(1.5, lambda: print(*worker_processes(), flush=True)).start()
+    next(outcomes)
 """
 
 
@@ -336,11 +434,12 @@ def test_nothing_but_the_result_is_printed_even_when_workers_die(tmp_path: Path)
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT])
-def test_workers_do_not_outlive_their_parent(tmp_path: Path, signal_number: int) -> None:
+def test_workers_do_not_outlive_their_parent_even_when_they_hang(tmp_path: Path, signal_number: int) -> None:
     script = start_script(tmp_path)
     assert script.stdout is not None
-    workers = [int(word) for word in script.stdout.readline().split()]
-    assert len(workers) == 2
+    for _ in range(2):  # at work, then hanging
+        workers = [int(word) for word in script.stdout.readline().split()]
+        assert len(workers) == 2
     if signal_number == signal.SIGKILL:
         script.kill()
     else:  # Ctrl-C reaches all

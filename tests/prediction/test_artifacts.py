@@ -46,7 +46,7 @@ def run(composed: Callable[..., DictConfig], quick_checkpoint: Path, tmp_path: P
 
     def start(*files: Path, more: tuple[str, ...] = ()) -> Path:
         cfg = composed(
-            "predict", f"checkpoint='{quick_checkpoint}'", "input=[]", "parallel.num_workers=1", *more
+            "predict", f"checkpoint='{quick_checkpoint}'", "input=[]", "parallel.num_workers=0", *more
         )
         cfg.input = [str(file) for file in files]
         run_dir = tmp_path / "run"

@@ -29,7 +29,7 @@ def picture(tmp_path: Path, face: np.ndarray) -> Path:
 
 def test_the_library_says_what_the_command_says(quick_checkpoint: Path, picture: Path) -> None:
     detector = deepfake.load_detector(str(quick_checkpoint), device="cpu")
-    (by_command,) = predict_files(detector, collect(str(picture)), Executor(num_workers=1), device="cpu")
+    (by_command,) = predict_files(detector, collect(str(picture)), Executor(num_workers=0), device="cpu")
     found = deepfake.predict_video(str(picture), detector)
     assert isinstance(found, deepfake.Prediction)
     assert found == by_command.prediction
@@ -81,7 +81,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_scored(
         return found
 
     monkeypatch.setattr(reading, "extract", slow)
-    (done,) = predict_files(detector, collect(str(picture)), Executor(num_workers=1), device="cpu")
+    (done,) = predict_files(detector, collect(str(picture)), Executor(num_workers=0), device="cpu")
     assert done.faces is None
     assert done.prediction.reason == f"{picture}: it changed while it was read"
 
@@ -93,7 +93,7 @@ def test_what_nobody_foresaw_costs_one_file_and_a_wrong_setting_ends_the_run(
         raise error
 
     def first() -> Prediction:
-        return next(predict_files(detector, files, Executor(num_workers=1), device="cpu")).prediction
+        return next(predict_files(detector, files, Executor(num_workers=0), device="cpu")).prediction
 
     files = collect(str(picture))
     monkeypatch.setattr(reading, "faces_of", broken)

@@ -77,7 +77,7 @@ class Scored:
 
 def predicted(detector: LoadedDetector, path: Path) -> Prediction:
     """The prediction for one file, by the very way of scripts/predict.py, in this process."""
-    (done,) = predict_files(detector, collect(str(path)), Executor(num_workers=1), device="cpu")
+    (done,) = predict_files(detector, collect(str(path)), Executor(num_workers=0), device="cpu")
     return done.prediction
 
 

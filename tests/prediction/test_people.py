@@ -49,7 +49,7 @@ def test_faces_too_many_for_memory_are_judged_the_same_and_leave_nothing_behind(
     detector = looking(composed, quick_checkpoint, "full")
 
     def predicted(**options: Any) -> Any:
-        (judged,) = predict_files(detector, files, Executor(num_workers=1), device="cpu", **options)
+        (judged,) = predict_files(detector, files, Executor(num_workers=0), device="cpu", **options)
         return judged
 
     in_memory = predicted()

@@ -21,7 +21,7 @@ def test_an_extraction_proves_what_it_did(
 ) -> None:
     videos = tiny_demo[0], *tiny_demo[2:3]
     store = f"data.store={tmp_path / 'store'}"
-    extract.main(composed("extract", *videos, store, "faces.num_clips=1", "parallel.num_workers=1"), tmp_path)
+    extract.main(composed("extract", *videos, store, "faces.num_clips=1", "parallel.num_workers=0"), tmp_path)
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert (summary["videos"], summary["failed"], summary["sampled_frames"]) == (24, 0, 24 * 8)
     assert summary["coverage"] == round(summary["face_frames"] / summary["sampled_frames"], 6)

@@ -62,7 +62,7 @@ def test_prediction_tells_every_name_and_its_pages_run_nothing_of_them(
     before, out = everything(hostile), tmp_path / "out"
     out.mkdir()
     cfg = composed(
-        "predict", f"checkpoint='{trained}/checkpoints/best.ckpt'", "input=x", "parallel.num_workers=1"
+        "predict", f"checkpoint='{trained}/checkpoints/best.ckpt'", "input=x", "parallel.num_workers=0"
     )
     cfg.input = str(hostile)
     with pytest.raises(SomeFailed):
@@ -104,7 +104,7 @@ def test_audit_and_extraction_write_every_name_and_only_into_their_folders(
     }
     assert {row["video"] for row in rows(out / "protocol.csv")} == keys
     with pytest.raises(SomeFailed):
-        extract.main(composed("extract", *given, "parallel.num_workers=1"), out)
+        extract.main(composed("extract", *given, "parallel.num_workers=0"), out)
     assert {row["video"] for row in pq.read_table(store / "manifest.parquet").to_pylist()} == keys
     assert {row["video"] for row in rows(store / "lost.csv")} == keys
     good = 2 * sum(not name.startswith(b".") for name in NAMES[::4])

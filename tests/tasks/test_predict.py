@@ -63,7 +63,7 @@ def predicted(composed: Composed, quick_checkpoint: Path) -> Callable[..., None]
     def run(run_dir: Path, files: Path | Sequence[Path], *more: str) -> None:
         run_dir.mkdir(exist_ok=True)
         cfg = composed(
-            "predict", f"checkpoint='{quick_checkpoint}'", "input=[]", "parallel.num_workers=1", *more
+            "predict", f"checkpoint='{quick_checkpoint}'", "input=[]", "parallel.num_workers=0", *more
         )
         cfg.input = [str(file) for file in ([files] if isinstance(files, Path) else files)]
         predict.main(cfg, run_dir)

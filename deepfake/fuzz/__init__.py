@@ -1,0 +1,1 @@
+"""Hostile files by the thousand, and the commands that must get through them."""

@@ -1,0 +1,106 @@
+"""What a file may be before it is opened, and before anything in it is decoded."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from deepfake.errors import DecodeError, UserError
+
+DEMUXERS = ",".join(
+    "mov matroska avi flv asf ogg mpeg mpegvideo mpegts mxf dv ivf gif h264 hevc m4v obu yuv4mpegpipe"
+    " mp3 wav flac aac".split()
+)
+"""What FFmpeg may take a file for: formats that hold pictures and sound themselves.
+
+Never a playlist, a list or a description of a session (HLS, DASH, concat, SDP), which names other files and
+addresses that FFmpeg would then open.
+"""
+PADDED, PADDING_PX = 1.25, 1 << 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The largest file that is read, as in conf/limits; None is no limit.
+
+    max_pixels: width × height of a video's frames; max_image_pixels: of a still image. max_frames,
+    max_seconds: length of a video. max_streams: pictures, sounds and others in it. max_bytes: of the file.
+    """
+
+    max_pixels: int | None = 36_000_000
+    max_image_pixels: int | None = 150_000_000
+    max_frames: int | None = 2_000_000
+    max_seconds: float | None = 86_400
+    max_streams: int | None = 64
+    max_bytes: int | None = 200_000_000_000
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None and not (isinstance(value, int | float) and value > 0):
+                raise UserError(f"limits.{field.name}={value}: a number above 0, or null for no limit")
+
+    def check(self, name: str, value: float, what: str) -> None:
+        """Raise LimitReached, which says what is too large, if a value is beyond the limit of this name."""
+        limit = getattr(self, name)
+        if limit is not None and value > limit:
+            raise LimitReached(f"{what}, more than limits.{name}={limit}")
+
+    def check_size(self, width: int, height: int, *, image: bool = False) -> None:
+        """Raise LimitReached if frames of so many pixels are too large."""
+        what = "it has" if image else "its frames have"
+        name = "max_image_pixels" if image else "max_pixels"
+        self.check(name, width * height, f"{what} {width}x{height} pixels")
+
+    @property
+    def ffmpeg_options(self) -> dict[str, str]:
+        """With which FFmpeg opens nothing but the file itself, and refuses larger frames on its own too.
+
+        A header's size may be a lie, and another one begin with any frame.
+        """
+        options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}
+        return options | self.decoder_options
+
+    @property
+    def decoder_options(self) -> dict[str, str]:
+        """The part of them for a decoder, which counts pixels with its padding."""
+        if self.max_pixels is None:
+            return {}
+        return {"max_pixels": str(int(self.max_pixels * PADDED) + PADDING_PX)}
+
+
+LIMITS = Limits()
+NO_LIMITS = Limits(**dict.fromkeys((field.name for field in fields(Limits)), None))
+"""For what has been read within limits already."""
+
+
+class LimitReached(DecodeError):
+    """A file is larger than limits allow; the text leaves its name to whoever knows it."""
+
+
+def check_file(path: Path, limits: Limits) -> None:
+    """Raise DecodeError for what is no regular file with something in it, or is too large to be read.
+
+    Opening a pipe or a device could wait for ever.
+    """
+    try:
+        about = path.stat()
+    except FileNotFoundError:
+        what = "a link to nothing" if path.is_symlink() else "no such file"
+        raise unreadable(path, what) from None
+    except OSError as err:
+        raise unreadable(path, str(err.strerror)) from err
+    if not stat.S_ISREG(about.st_mode):
+        raise unreadable(path, "not a regular file")
+    if not about.st_size:
+        raise unreadable(path, "an empty file")
+    try:
+        limits.check("max_bytes", about.st_size, f"it is {about.st_size} bytes long")
+    except LimitReached as err:
+        raise LimitReached(f"{path}: {err}") from None
+
+
+def unreadable(path: Path, why: str) -> DecodeError:
+    """The error for what is not opened at all."""
+    return DecodeError(f"{path}: not a readable video or image ({why})")
