@@ -22,7 +22,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from deepfake.errors import SomeFailed, Stopped, UserError
-from deepfake.parallel import start_server
 from deepfake.reports.runs import (
     DONE,
     FAILED,
@@ -132,7 +131,9 @@ def work(task: str, cfg: DictConfig) -> Status:
     try:
         with heeded(), told(run_dir):
             if task in READING_FILES and cfg.parallel.address is None and cfg.parallel.num_workers != 0:
-                start_server()  # which imports what its workers need, while this process does
+                import_module(
+                    "deepfake.parallel"
+                ).start_server()  # which imports what its workers need, while this process does
             main = import_module(f"deepfake.tasks.{task}").main
             quieten()
             value = main(cfg, run_dir)

@@ -12,7 +12,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import coo_array
 
 Metrics = dict[str, float | None]
 Goal = Literal["min", "max"]
@@ -131,6 +130,8 @@ class Tally:
 
     def by_unit(self, unit: np.ndarray) -> Callable[[np.ndarray], Sums]:
         """The sums as a function of how often each unit counts, (U, B); unit (N,): of each score."""
+        from scipy.sparse import coo_array  # 0.2 s of every --help otherwise
+
         shape = (self.num_rows, int(unit.max()) + 1)
         column = np.tile(unit, len(self.row) // len(unit))
         matrix = coo_array((self.value, (self.row, column)), shape=shape).tocsr()
