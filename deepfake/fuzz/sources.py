@@ -15,6 +15,7 @@ from deepfake.corpora.demo.fakes import real_frames
 from deepfake.corpora.demo.footage import random_footage
 from deepfake.corpora.demo.people import random_person
 from deepfake.video.probe import open_video
+from deepfake.video.write import scheduling_kept
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def render_films(folder: Path) -> list[Path]:
 
 def write_film(path: Path, frames: Sequence[np.ndarray], codec: str, options: dict[str, str]) -> None:
     """Encode rgb frames (H, W, 3) uint8 of one even size at 25 frames a second."""
-    with av.open(str(path), "w") as container:
+    with scheduling_kept(), av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25, options=options)
         assert isinstance(stream, av.VideoStream)
         stream.height, stream.width = frames[0].shape[:2]
