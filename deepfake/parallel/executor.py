@@ -23,7 +23,7 @@ class Executor:
     address: of a running Dask scheduler, tcp://host:8786, which then decides how many workers there are.
     memory_limit: of a worker on this machine, 2GB or bytes; auto gives each an equal share of the memory. A
     worker at 95% of it is ended. Workers of a cluster have the limit they were started with.
-    time_limit_s: for one item, after which its worker is ended; None is none.
+    time_limit_s: for one item on this machine, after which its worker is ended; None is none.
     """
 
     num_workers: int | None = None
@@ -49,7 +49,7 @@ class Executor:
         Raises UserError if the cluster cannot be reached, vanishes, or has other versions than this process.
         """
         if self.address is not None and items:
-            return map_dask(self.address, self.time_limit_s, function, items)
+            return map_dask(self.address, function, items)
         if self.num_workers == 0 or not items:
             return map_here(function, items)
         return map_local(
@@ -72,12 +72,12 @@ def map_here(function: Callable[[Item], Result], items: Sequence[Item]) -> Itera
 
 
 def map_dask(
-    address: str, time_limit_s: float | None, function: Callable[[Item], Result], items: Sequence[Item]
+    address: str, function: Callable[[Item], Result], items: Sequence[Item]
 ) -> Iterator[Outcome[Item, Result]]:
     """As workers answer; the client's event loop, in a thread of its own, keeps them fed meanwhile."""
     with connected(address) as client:
         loop = client.loop.asyncio_loop
-        feed = Feed(client, function, items, time_limit_s=time_limit_s)
+        feed = Feed(client, function, items)
         feeding = asyncio.run_coroutine_threadsafe(feed.run(), loop)
         try:
             for _ in items:

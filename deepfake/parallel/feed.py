@@ -13,12 +13,11 @@ import pickle
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
-from contextlib import suppress
 from typing import Any
 
 from deepfake.errors import UserError
 from deepfake.parallel import worker as work
-from deepfake.parallel.outcome import Failure, TimeLimitReached, WorkerDied, too_slow
+from deepfake.parallel.outcome import Failure, WorkerDied
 
 MAX_DEATHS = 2  # of workers by one item
 MAX_UNREAD = 16  # results that wait for the caller before workers do
@@ -30,16 +29,8 @@ log = logging.getLogger(__name__)
 class Feed:
     """Gives every worker one item at a time; lives in the client's event loop, so nothing needs a lock."""
 
-    def __init__(
-        self,
-        client: Any,
-        function: Callable[[Any], Any],
-        items: Sequence[Any],
-        *,
-        time_limit_s: float | None = None,
-    ) -> None:
+    def __init__(self, client: Any, function: Callable[[Any], Any], items: Sequence[Any]) -> None:
         self.client, self.function, self.items = client, work.packed(function), items
-        self.time_limit_s = time_limit_s
         self.address: str = client.scheduler.address
         self.waiting = deque(range(len(items)))
         self.answers: asyncio.Queue[tuple[int, bytes | Failure | Exception]] = asyncio.Queue(MAX_UNREAD)
@@ -138,14 +129,9 @@ class Feed:
         future = self.client.submit(pickle.loads, errand, workers=[worker], pure=False)
         result = asyncio.ensure_future(future.result())
         try:
-            await asyncio.wait(
-                {result, removal}, timeout=self.time_limit_s, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait({result, removal}, return_when=asyncio.FIRST_COMPLETED)
             if result.done():
                 return result.result()
-            if not removal.done():
-                await self.end(worker)
-                return Failure(TimeLimitReached(too_slow(self.time_limit_s)))
         except KilledWorker:  # from a scheduler that allows no failures, before it says who was removed
             pass
         except (ImportError, AttributeError, UserError) as err:
@@ -158,16 +144,6 @@ class Feed:
         if self.blamed(index, future.key, await removal) < MAX_DEATHS:
             return None
         return Failure(WorkerDied(f"its worker process died twice (crash or out of memory{self.limit})"))
-
-    async def end(self, worker: str) -> None:
-        """Let the nanny of a worker that hangs start it anew; one without a nanny is given nothing more."""
-        with suppress(Exception):  # it may have died meanwhile
-            await self.client.scheduler.restart_workers(
-                workers=[worker], timeout=PATIENCE_S, wait_for_workers=False, on_error="return"
-            )
-        removal = self.removals[worker]
-        if not removal.done():
-            removal.set_result({})
 
     def blamed(self, index: int, key: str, removal: dict[str, Any]) -> int:
         """How many workers died of the item, counting this one if it had the item and did not mean to go."""

@@ -380,12 +380,6 @@ def test_a_worker_without_this_package_is_named(cluster: Cluster) -> None:
         list(cluster.executor.map_unordered(inverse, [1, 2]))
 
 
-def test_an_item_that_hangs_on_a_cluster_is_ended_and_its_worker_started_anew(cluster: Cluster) -> None:
-    cluster.start_worker("--nworkers=1")
-    guarded = Executor(address=cluster.executor.address, time_limit_s=2)
-    assert answers(guarded, come_to_grief, ["a", "sleep", "b"]) == {"a": "a", "sleep": TOO_SLOW, "b": "b"}
-
-
 def test_a_worker_with_another_version_is_named(
     two_workers: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
