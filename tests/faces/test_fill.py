@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +24,7 @@ from deepfake.records import REAL, Video, VideoInfo
 SETTINGS = FaceSettings()
 INFO = VideoInfo(num_frames=8, fps=25, width=8, height=8, rotation_deg=0, codec="h264", container="mov")
 HERE = Executor(num_workers=0)
+fill_store = partial(fill.fill_store, executor=HERE)  # where what tests replace is seen
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ def test_another_file_under_the_same_key_is_extracted_again(
         path = tmp_path / root / "a.mp4"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
-        fill.fill_store(store, [Video(key="a", path=path, corpus="x", label=REAL, method="real")])
+        fill_store(store, [Video(key="a", path=path, corpus="x", label=REAL, method="real")])
         counts.append(len(extracted))
     assert counts == [1, 1, 2, 2]
     assert caplog.text.count("1 videos in ") == 1
@@ -79,15 +81,15 @@ def test_other_settings_are_refused_by_name_and_overwritten_only_where_they_diff
     store: FaceStore, extracted: list[str], tmp_path: Path
 ) -> None:
     films = videos(tmp_path / "films", 3)
-    fill.fill_store(store, films, executor=HERE)
+    fill_store(store, films)
     other = replace(store, settings=replace(SETTINGS, margin=2.0))
     with pytest.raises(
         UserError, match=r"\(stored != wanted\): margin: 1.6 != 2.0\. .*faces\.overwrite=true"
     ):
-        fill.fill_store(other, films)
-    assert fill.fill_store(other, films[:1], overwrite=True).work.counts["videos"] == 1
-    assert fill.fill_store(other, films, overwrite=True).work.counts["videos"] == 2  # as after a kill
-    assert fill.fill_store(other, films).work.counts["videos"] == 0
+        fill_store(other, films)
+    assert fill_store(other, films[:1], overwrite=True).work.counts["videos"] == 1
+    assert fill_store(other, films, overwrite=True).work.counts["videos"] == 2  # as after a kill
+    assert fill_store(other, films).work.counts["videos"] == 0
     assert extracted == ["v00", "v01", "v02", "v00", "v01", "v02"]
 
 
@@ -110,7 +112,7 @@ def test_a_video_that_another_extraction_finishes_meanwhile_is_waited_for_and_no
     thread.start()
     ready.wait()
     with caplog.at_level(logging.INFO):
-        filled = fill.fill_store(store, films, executor=HERE)
+        filled = fill_store(store, films)
     thread.join()
     assert extracted == ["v00", "v02"]
     assert (len(filled.rows), filled.work.counts["videos"]) == (3, 2)
@@ -126,7 +128,7 @@ def test_a_video_that_another_extraction_gives_up_is_done_here(
     theirs = claim(store.path_of("v00"))
     theirs.__enter__()
     monkeypatch.setattr(fill.time, "sleep", lambda _: theirs.__exit__(None, None, None))
-    fill.fill_store(store, films, executor=HERE)
+    fill_store(store, films)
     assert extracted == ["v01", "v00"]
 
 
@@ -135,7 +137,7 @@ def test_a_store_that_cannot_be_written_is_one_error_before_any_work(
 ) -> None:
     store.root.write_bytes(b"a file, not a folder")
     with pytest.raises(UserError, match=r"the face store .*store cannot be written: .*File exists"):
-        fill.fill_store(store, videos(tmp_path / "films", 2), executor=HERE)
+        fill_store(store, videos(tmp_path / "films", 2))
     assert extracted == []
 
 
@@ -155,9 +157,9 @@ def test_a_full_disk_stops_with_one_clear_message_and_keeps_what_is_done(
         with pytest.raises(
             Stopped, match=r"no space left on the disk of .*store after 2 of 5 videos; .*again"
         ):
-            fill.fill_store(store, films, executor=HERE)
+            fill_store(store, films)
     assert files(store) == ["faces/v00.arrow", "faces/v01.arrow"]
-    assert fill.fill_store(store, films, executor=HERE).work.counts["videos"] == 3
+    assert fill_store(store, films).work.counts["videos"] == 3
 
 
 def test_the_estimate_comes_from_videos_of_all_sizes_and_warns_of_a_small_disk(
@@ -166,7 +168,7 @@ def test_the_estimate_comes_from_videos_of_all_sizes_and_warns_of_a_small_disk(
     films = videos(tmp_path / "films", 40)
     monkeypatch.setattr(work.shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
     with caplog.at_level(logging.INFO):
-        filled = fill.fill_store(store, films, executor=HERE)
+        filled = fill_store(store, films)
     size = store.path_of("v00").stat().st_size
     assert filled.work.counts["bytes"] == 40 * size
     assert extracted[:8] == ["v37", "v32", "v27", "v22", "v17", "v12", "v07", "v02"]
