@@ -1,4 +1,5 @@
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,11 @@ from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 from deepfake.cli import CONF, run_folder, study_direction
+
+# a shell's background jobs ignore these, and so would all that tests start and want to interrupt
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler)
 
 # the same few examples everywhere; a thousand new ones: pytest --hypothesis-profile=deep tests/…
 settings.register_profile("steady", derandomize=True, max_examples=25, deadline=None)
