@@ -31,6 +31,8 @@ from deepfake.training.checkpoint import Recipe, load_detector
 Composed = Callable[..., DictConfig]
 SETTINGS = FaceSettings(num_clips=2, clip_frames=8)
 SIZES = {"meso": 64, "meso_inception": 64, "meso_lstm": 64, "efficientnet": 64, "efficientnet_lstm": 64}
+QUICK = ("meso", "meso_lstm")  # the others take a minute
+MODELS = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in SIZES]
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +93,7 @@ def untrained(
     return Untrained(composed, tmp_path_factory.mktemp("untrained"), faces)
 
 
-@pytest.mark.parametrize("model", SIZES)
+@pytest.mark.parametrize("model", MODELS)
 def test_an_onnx_file_says_of_videos_what_pytorch_says(
     composed: Composed, untrained: Untrained, faces: dict[str, VideoFaces], tmp_path: Path, model: str
 ) -> None:
@@ -128,7 +130,7 @@ def test_an_onnx_file_says_of_videos_what_pytorch_says(
         assert logit.shape == shape[:1]
 
 
-@pytest.mark.parametrize("model", ["meso_inception", "efficientnet_lstm"])
+@pytest.mark.parametrize("model", ["meso_lstm", pytest.param("efficientnet_lstm", marks=pytest.mark.slow)])
 def test_a_pt2_file_says_what_pytorch_says_for_any_batch_and_window(
     composed: Composed, untrained: Untrained, tmp_path: Path, model: str
 ) -> None:

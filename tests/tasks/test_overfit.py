@@ -18,7 +18,12 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("model", MODELS)
+SLOW = ("efficientnet", "efficientnet_lstm")  # 40 s each
+
+
+@pytest.mark.parametrize(
+    "model", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in MODELS]
+)
 def test_a_detector_learns_eight_windows_by_heart(
     composed: Callable[..., DictConfig],
     tiny_demo: tuple[str, ...],
