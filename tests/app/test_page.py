@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,8 @@ def test_twenty_requests_at_once_get_each_the_answer_of_its_own_file(
         async with httpx.AsyncClient(base_url=url, timeout=900) as client:
             return await asyncio.gather(*(ask(client, place) for place in range(20)))
 
-    answers = asyncio.run(ask_all())
+    with ThreadPoolExecutor(1) as thread:  # in this one Playwright's loop may be running
+        answers = thread.submit(asyncio.run, ask_all()).result()
     assert uploads(folder) == []
     detector, recipe = load_detector(checkpoint)
     direct = {

@@ -99,6 +99,7 @@ def test_a_track_shorter_than_a_window_is_refused(composed: Composed, tmp_path: 
         benchmark.main(composed("benchmark", "target=windows", "track_frames=8", films, *TINY), tmp_path)
 
 
+@pytest.mark.slow
 def test_training_is_measured_beside_a_bare_loop(composed: Composed, tmp_path: Path, films: str) -> None:
     small = ("num_films=2", "faces.num_clips=2", "batches=3", "batch_size=2", *SMALL_DETECTORS, films)
     benchmark.main(composed("benchmark", "target=train", *TINY, *small), tmp_path)

@@ -39,7 +39,7 @@ def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             yield made
             del made
 
-    monkeypatch.setattr(extract, "sample", lambda path, settings: (INFO, clips()))
+    monkeypatch.setattr(extract, "sample", lambda *_: (INFO, clips()))
     path = tmp_path / "film.mp4"
     path.write_bytes(b"four")
     return path

@@ -38,7 +38,10 @@ def crops() -> Tensor:
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize(
+    "backbone",
+    [pytest.param(name, marks=pytest.mark.slow if "efficient" in name else ()) for name in BACKBONES],
+)
 def test_windows_that_share_frames_score_as_each_does_alone(
     crops: Tensor, backbone: str, head: str, stride: int
 ) -> None:

@@ -161,7 +161,10 @@ def test_one_file_is_enough_to_load_a_detector(trained: Path) -> None:
     assert not detector.training
 
 
-@pytest.mark.parametrize("model", ["meso_lstm", "efficientnet", "efficientnet_lstm"])
+@pytest.mark.parametrize(
+    "model",
+    ["meso_lstm", *(pytest.param(f"efficientnet{head}", marks=pytest.mark.slow) for head in ("", "_lstm"))],
+)
 def test_every_detector_trains_on_the_same_store(
     composed: Composed, tiny_demo: tuple[str, ...], trained: Path, tmp_path: Path, model: str
 ) -> None:

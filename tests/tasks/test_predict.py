@@ -233,7 +233,7 @@ def wait_for(journal: Path, num: int, process: "subprocess.Popen[str]") -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_killed_run_resumes_to_the_rows_of_an_undisturbed_one(
     started: Callable[..., "subprocess.Popen[str]"],
     predicted: Callable[..., None],

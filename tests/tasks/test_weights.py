@@ -150,7 +150,8 @@ def test_how_much_is_looked_at_is_chosen_and_how_faces_are_cut_is_not(
     assert (settings.num_clips, settings.clip_frames) == sampled
     assert (recipe.eval_windows, recipe.eval_hop) == windows
     unchanged = own if "checkpoint" in given else FaceSettings()
-    assert settings == replace(unchanged, num_clips=sampled[0], clip_frames=sampled[1])
+    quick = "quick" in look
+    assert settings == replace(unchanged, num_clips=sampled[0], clip_frames=sampled[1], at_key_frames=quick)
 
 
 def test_by_default_a_checkpoint_looks_at_as_much_as_in_its_test(
