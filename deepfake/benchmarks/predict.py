@@ -125,7 +125,7 @@ def run_ours(jobs: Sequence[Job], workers: int, times: Times) -> None:
 
 
 def run_alone(jobs: Sequence[Job], times: Times) -> None:
-    """Time prediction in this process, one file after the other, as predict.py does with a few files."""
+    """Time prediction in this process, one file after the other."""
     for job in jobs:
         start = perf_counter()
         job.run()

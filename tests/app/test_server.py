@@ -11,8 +11,9 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
+from deepfake.app.guard import HEADERS, known_name
 from deepfake.app.queue import Queue
-from deepfake.app.server import HEADERS, known_name, make_app
+from deepfake.app.server import make_app
 from deepfake.reports.model_facts import ModelFacts
 
 ABOUT = ModelFacts(
