@@ -20,7 +20,7 @@ from deepfake.data.windows import eval_windows, spread, track_frames
 from deepfake.errors import UserError
 from deepfake.faces.video_faces import VideoFaces
 from deepfake.models.detector import Detector
-from deepfake.models.shared_frames import FRAMES_AT_ONCE, Read, score_windows
+from deepfake.models.shared_frames import FRAMES_AT_ONCE, Read, score_windows, suited_to
 from deepfake.parallel import Executor, progress_bar
 from deepfake.records import InputSpec, Video
 
@@ -134,7 +134,8 @@ def dense_windows(faces: VideoFaces, spec: InputSpec) -> np.ndarray:
 def score_naively(detector: Detector, windows: np.ndarray, read: Read) -> Tensor:
     """Logits (W,) of windows (W, T), each of which goes through the whole detector."""
     num_windows, window = windows.shape
-    chunks = np.array_split(windows, -(-num_windows * window // FRAMES_AT_ONCE))
+    at_once = max(suited_to(detector.device), window)
+    chunks = np.array_split(windows, -(-num_windows * window // at_once))
     with torch.inference_mode():
         return torch.cat(
             [

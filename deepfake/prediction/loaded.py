@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,19 @@ class LoadedDetector:
         return replace(self, recipe=self.recipe.deciding(decision))
 
     def looking(self, faces: FaceSettings) -> LoadedDetector:
-        """The same with other face settings; where these take every frame, every window is scored."""
+        """The same with other face settings.
+
+        Where these take every frame, every window is scored; where they take fewer clips, a clip's windows
+        are scored as densely as in validation, one of each clip at least.
+        """
+        own = self.recipe.face_settings.num_clips
         recipe = replace(self.recipe, faces=faces.to_dict())
         if faces.num_clips is None:
             recipe = replace(recipe, eval_windows=None, eval_hop=1)
+        elif own is not None and recipe.eval_windows is not None and faces.num_clips < own:
+            as_dense = ceil(recipe.eval_windows * faces.num_clips / own)
+            most = min(recipe.eval_windows, max(as_dense, faces.num_clips))
+            recipe = replace(recipe, eval_windows=most)
         return replace(self, recipe=recipe)
 
     @cached_property

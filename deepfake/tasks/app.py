@@ -105,12 +105,14 @@ def make_judge(cfg: DictConfig) -> tuple[Judge, ModelFacts]:
     """What a worker process judges with, and the facts for the page; raises UserError as prediction does."""
     from deepfake.app.answer import Judge, shown_facts
     from deepfake.app.kinds import Limits
+    from deepfake.parallel import keep_freed_memory
     from deepfake.prediction.artifacts import explainable
     from deepfake.prediction.explain import check_explanation
     from deepfake.tasks.assemble import make_limits, pick_device
     from deepfake.tasks.predict import decided, describe
     from deepfake.tasks.weights import chosen_detector
 
+    keep_freed_memory()
     config = to_plain(cfg)
     check_explanation(config["explain"])
     device = pick_device(config["device"])

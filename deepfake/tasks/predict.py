@@ -22,7 +22,7 @@ from rich.progress import TextColumn
 from deepfake.config import to_plain
 from deepfake.errors import SomeFailed, UserError
 from deepfake.faces.claims import disk_is_full
-from deepfake.parallel import progress_bar
+from deepfake.parallel import keep_freed_memory, progress_bar
 from deepfake.prediction.artifacts import Artifacts, explainable, page_of
 from deepfake.prediction.collection import Found, collect
 from deepfake.prediction.files import Judged, predict_files
@@ -54,6 +54,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     Each file is written down as it is finished, and what is finished is reported however the run ends.
     Raises Stopped if the disk is full, KeyboardInterrupt if interrupted, both with how to go on.
     """
+    keep_freed_memory()
     config, device = to_plain(cfg), pick_device(cfg.parallel.device)
     check_resume(config["resume"])
     detector = chosen_detector(cfg, device=device)

@@ -66,16 +66,18 @@ def chosen_detector(cfg: DictConfig, *, device: str) -> LoadedDetector:
     assert weights is not None
     if weights.ours:
         raise UserError(f"weights={weights.path}: our own checkpoint; use checkpoint={weights.path}")
-    recipe = Recipe(net=to_plain(cfg.model.net), faces=face_settings(cfg).to_dict())
+    wanted, usual = face_settings(cfg), FaceSettings()
+    as_usual = replace(wanted, **{name: getattr(usual, name) for name in SAMPLING})
+    recipe = Recipe(net=to_plain(cfg.model.net), faces=as_usual.to_dict())
     detector: Detector = build(without_downloads(recipe.net), only=NETS)
     if not load_weights(detector, weights):
         raise UserError(
             f"weights={weights.path}: no head of this model's kind in it ({weights.made_for}), so it cannot "
             "tell real from fake yet; train one: scripts/train.py weights=…"
         )
-    check_crops(detector, recipe.face_settings)
+    check_crops(detector, wanted)
     loaded = LoadedDetector(detector.eval().to(device), recipe, Path(cfg.weights), device)
-    return loaded.looking(recipe.face_settings)
+    return loaded.looking(wanted)
 
 
 def refuse_other_crops(wanted: FaceSettings) -> None:

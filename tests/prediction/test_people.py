@@ -69,6 +69,20 @@ def test_a_detector_that_looks_elsewhere_does_another_job(quick_checkpoint: Path
     assert detector.looking(settings).job == detector.job != whole.job
 
 
+@pytest.mark.parametrize(
+    ("own", "most", "num_clips", "scored"),
+    [(16, 32, 4, 8), (16, 30, 4, 8), (16, 8, 4, 4), (16, 2, 4, 2), (4, 12, 4, 12), (4, 12, 8, 12)],
+)
+def test_of_fewer_clips_windows_are_scored_as_densely_as_in_validation(
+    quick_checkpoint: Path, own: int, most: int, num_clips: int, scored: int
+) -> None:
+    detector = deepfake.load_detector(quick_checkpoint, device="cpu")
+    settings = replace(detector.recipe.face_settings, num_clips=own)
+    recipe = replace(detector.recipe, faces=settings.to_dict(), eval_windows=most)
+    looking = replace(detector, recipe=recipe).looking(replace(settings, num_clips=num_clips))
+    assert looking.recipe.eval_windows == scored
+
+
 @pytest.fixture(scope="module")
 def demo_checkpoint(composed: Composed, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The best checkpoint of the default run."""

@@ -127,10 +127,11 @@ def test_a_command_that_cannot_be_meant_is_refused_with_the_mend(
 @pytest.mark.parametrize(
     ("look", "sampled", "windows"),
     [
-        ("faces=quick", (4, 8), (32, None)),
+        ("faces=quick", (4, 8), (8, None)),
         ("faces=full", (None, 32), (None, 1)),
         ("faces=full faces.clip_frames=64", (None, 64), (None, 1)),
-        ("faces.num_clips=5 faces.clip_frames=9", (5, 9), (32, None)),
+        ("faces.num_clips=5 faces.clip_frames=9", (5, 9), (10, None)),
+        ("faces.num_clips=32", (32, 8), (32, None)),
     ],
 )
 def test_how_much_is_looked_at_is_chosen_and_how_faces_are_cut_is_not(
@@ -143,7 +144,7 @@ def test_how_much_is_looked_at_is_chosen_and_how_faces_are_cut_is_not(
     sampled: tuple[int | None, int],
     windows: tuple[int | None, int | None],
 ) -> None:
-    own = FaceSettings(num_clips=2, min_face_px=64, margin=1.7)
+    own = FaceSettings(min_face_px=64, margin=1.7)
     filled = given.format(ckpt=make_checkpoint(faces=own.to_dict()), older=older).split()
     recipe = chosen_detector(composed("predict", "input=x", *filled, *look.split()), device="cpu").recipe
     settings = recipe.face_settings
