@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rich import box
+from rich.measure import Measurement
 from rich.table import Table
 
 from deepfake.errors import UserError
@@ -25,6 +26,8 @@ SHOWN_METRIC = "test/video_auroc"
 AGAINST = "against reference"
 LEFT_OUT = ("best_epoch", "val/video_accuracy", "val/video_eer", "test/video_accuracy", AGAINST)
 """Of the terminal, which is narrow."""
+EXPENDABLE = ("seconds", "best", "val/video_auroc")
+"""What is left out as well, in this order, until a table fits."""
 SEED = "seed"
 NO_PROTOCOL = "no protocol: ended before the videos were known"
 
@@ -174,6 +177,7 @@ def md_row(cells: Sequence[str]) -> str:
 def print_comparison(comparison: Comparison, title: str) -> None:
     """The tables on the terminal: fewer columns, differences below; long names fold, figures do not."""
     console = TextConsole()
+    unbounded = console.options.update(max_width=10_000)
     for line in note(comparison):
         console.print(line)
     for heading, rows in comparison.groups.items():
@@ -184,19 +188,30 @@ def print_comparison(comparison: Comparison, title: str) -> None:
         ]
         if all(row["status"] == DONE for row in rows):
             columns.remove("status")
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"{title}: {heading}", title_justify="left")
-        for column in columns:
-            last = column.rpartition(".")[2]  # lr of model.optimizer.lr
-            words = last.replace("/video_", " ").replace("_", " ")
-            table.add_column(words, overflow="fold", no_wrap=column not in ("run", *comparison.keys))
-        for row in rows:
-            table.add_row(numbered(row["run"]), *(cell(row, column) for column in columns[1:]))
+        table = terminal_table(rows, columns, comparison.keys)
+        for column in EXPENDABLE:
+            if Measurement.get(console, unbounded, table).maximum > console.width and column in columns:
+                columns.remove(column)
+                table = terminal_table(rows, columns, comparison.keys)
+        table.title = f"{title}: {heading}"
         console.print(table)
         for line in against(comparison, heading):
             console.print(line)
         for row in rows:
             if row["difference"] is not None:
                 console.print(f"  {numbered(row['run'])}: {cell(row, AGAINST)}")
+
+
+def terminal_table(rows: Sequence[Row], columns: Sequence[str], keys: Sequence[str]) -> Table:
+    """Some columns of some runs; runs and the values of keys may fold."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
+    for column in columns:
+        last = column.rpartition(".")[2]  # lr of model.optimizer.lr
+        words = last.replace("/video_", " ").replace("_", " ")
+        table.add_column(words, overflow="fold", no_wrap=column not in ("run", *keys))
+    for row in rows:
+        table.add_row(numbered(row["run"]), *(cell(row, column) for column in columns[1:]))
+    return table
 
 
 def numbered(run: str) -> str:

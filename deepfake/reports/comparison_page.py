@@ -118,7 +118,10 @@ def page_table(comparison: Comparison, rows: Sequence[Row]) -> TextTable:
         if any(cell(row, column) for row in rows)
         and not (column == "status" and all(row["status"] == DONE for row in rows))
     ]
-    words = {metric: metric.replace("/video_", " ").replace("auroc", "AUROC") for metric in METRICS}
+    words = {
+        metric: metric.replace("/video_", " ").replace("auroc", "AUROC").replace("eer", "EER")
+        for metric in METRICS
+    }
     words |= {"best_epoch": "best epoch"} | {key: key.rpartition(".")[2] for key in comparison.keys}
     cells = [[cell(row, column) for column in columns] for row in rows]
     return TextTable([words.get(column, column) for column in columns], cells)

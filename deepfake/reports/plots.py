@@ -208,7 +208,7 @@ def plot_over_key(
                 axes.plot(place, value, "o", color=line.get_color(), alpha=0.4, markersize=4)
                 if ends is not None:
                     axes.plot([place, place], ends, color=line.get_color(), alpha=0.25, linewidth=3)
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(loc="outside lower center", frameon=False, fontsize=8)
     save(figure, path)
 
 
