@@ -17,8 +17,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from deepfake.errors import DecodeError, UserError
-from deepfake.parallel.process import interrupts_held
+from deepfake.parallel.process import MEMORY_SHARE, WATCH_S, interrupts_held, resident_bytes
 
 Report = Callable[[str, float | None], None]
 """Told the stage, and how much of it is done, in [0, 1], where that is known."""
@@ -34,12 +36,13 @@ class ErrandFailed(RuntimeError):
 class Worker:
     """One process; make, errands and answers must be picklable.
 
+    memory_limit: bytes of resident memory; a process that comes near to it is ended.
     Errands are run by one thread at a time; stop() and interrupt() may be called from any. scratch: a folder
     that the process removes should it be left alone.
     """
 
-    def __init__(self, make: Make, *, scratch: Path | None = None) -> None:
-        self.make, self.scratch = make, scratch
+    def __init__(self, make: Make, *, scratch: Path | None = None, memory_limit: int | None = None) -> None:
+        self.make, self.scratch, self.memory_limit = make, scratch, memory_limit
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
         self._lock, self._stopped = threading.Lock(), False
@@ -68,7 +71,7 @@ class Worker:
         return value
 
     def run(self, errand: Any, report: Report, *, limit_s: float) -> Any:
-        """What the doer returns; raises ErrandFailed if it raised, died, or took longer than limit_s."""
+        """What the doer returns; raises ErrandFailed if it raised, died, or took too much time or memory."""
         if self._process is not None and not self._process.is_alive():
             self._forget()  # it died while it had nothing to do, which is not this errand's fault
         if self._process is None:
@@ -78,7 +81,10 @@ class Worker:
         try:
             self._connection.send(errand)
             end = time.monotonic() + limit_s
-            while self._connection.poll(max(end - time.monotonic(), 0)):
+            while (left := end - time.monotonic()) > 0:
+                if not self._connection.poll(min(left, WATCH_S)):
+                    self._check_memory()
+                    continue
                 kind, value = self._connection.recv()
                 if kind == "progress":
                     report(*value)
@@ -93,6 +99,19 @@ class Worker:
             ) from None
         self._forget()
         raise ErrandFailed(f"it took longer than {limit_s:g} s (time_limit_s)")
+
+    def _check_memory(self) -> None:
+        """End a process that has come near to its limit; raises ErrandFailed then."""
+        assert self._process is not None
+        try:
+            used = resident_bytes(psutil.Process(self._process.pid))
+        except psutil.NoSuchProcess:
+            return
+        if self.memory_limit is not None and used > MEMORY_SHARE * self.memory_limit:
+            self._forget()
+            raise ErrandFailed(
+                f"it needed more than {self.memory_limit / 1e9:.1f} GB of memory (memory_limit)"
+            )
 
     def interrupt(self) -> None:
         """End what is running, which then fails."""

@@ -36,6 +36,8 @@ from deepfake.records import Video
 from deepfake.scoring.prediction import Prediction
 from deepfake.training.checkpoint import Recipe
 
+TURNS = 8  # files of a worker in a round, at least: it has hundreds in use, and its first ones are slower
+
 
 @dataclass
 class Times:
@@ -114,8 +116,8 @@ def run_baseline(
 
 
 def run_ours(jobs: Sequence[Job], workers: int, times: Times) -> None:
-    """Time prediction in worker processes, all of which are busy."""
-    many = list(jobs) * ceil(2 * workers / len(jobs))
+    """Time prediction in worker processes, all of which are busy, each with several files."""
+    many = list(jobs) * ceil(TURNS * workers / len(jobs))
     turns: list[Turn[Prediction]] = timed_turns(
         Job.run, many, num_workers=workers, warm_up=partial(warm_up, jobs[-1]), extra=many[: workers - 1]
     )

@@ -145,8 +145,8 @@ def machine_bytes() -> int:
     return min(found)
 
 
-def bytes_of(memory_limit: str | float, num_workers: int) -> int:
-    """Bytes for each process; auto is an equal share. Raises UserError for what is no size."""
+def bytes_of(memory_limit: str | float, num_workers: int, *, key: str = "parallel.memory_limit") -> int:
+    """Bytes for each process; auto is an equal share. Raises UserError, with the key, for what is no size."""
     if memory_limit == "auto":
         return machine_bytes() // num_workers
     from dask.utils import parse_bytes
@@ -154,4 +154,4 @@ def bytes_of(memory_limit: str | float, num_workers: int) -> int:
     try:
         return parse_bytes(memory_limit)
     except ValueError:
-        raise UserError(f"parallel.memory_limit={memory_limit}: not a size; auto or, say, 4GB") from None
+        raise UserError(f"{key}={memory_limit}: not a size; auto or, say, 4GB") from None

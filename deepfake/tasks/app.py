@@ -63,9 +63,13 @@ def serve(cfg: DictConfig, config: dict[str, Any], listener: socket.socket, root
     from deepfake.app.server import make_app
     from deepfake.app.uploads import MB
     from deepfake.app.worker import Worker
+    from deepfake.parallel.local import bytes_of
 
-    scratch = None if config["keep"] else root
-    workers = [Worker(partial(make_judge, cfg), scratch=scratch) for _ in range(config["num_workers"])]
+    scratch, num_workers = None if config["keep"] else root, config["num_workers"]
+    limit = bytes_of(config["memory_limit"], num_workers, key="memory_limit")
+    workers = [
+        Worker(partial(make_judge, cfg), scratch=scratch, memory_limit=limit) for _ in range(num_workers)
+    ]
     try:
         abouts = [worker.start() for worker in workers]
         queue = Queue(

@@ -27,6 +27,10 @@ def do(errand: tuple[str, Any], report: Report) -> Any:
         return value, os.getpid()
     if kind == "sleep":
         time.sleep(value)
+    if kind == "grow":
+        hoard = bytearray(b"x") * value
+        time.sleep(60)
+        return len(hoard)
     if kind == "crash":
         os.abort()
     if kind == "refuse":

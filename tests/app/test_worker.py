@@ -65,6 +65,17 @@ def test_an_errand_that_takes_too_long_is_ended(worker: Worker) -> None:
     assert worker.run(("tell", 3), silent, limit_s=30)[0] == 3
 
 
+def test_an_errand_that_needs_too_much_memory_is_ended(pretend: Any) -> None:
+    worker = Worker(pretend.make, memory_limit=10**9)
+    try:
+        worker.run(("tell", 1), silent, limit_s=30)
+        with pytest.raises(ErrandFailed, match=r"more than 1\.0 GB of memory \(memory_limit\)"):
+            worker.run(("grow", 10**9), silent, limit_s=50)
+        assert worker.run(("tell", 3), silent, limit_s=30)[0] == 3
+    finally:
+        worker.stop()
+
+
 def test_an_errand_can_be_ended_by_another_thread(worker: Worker) -> None:
     worker.run(("tell", 1), silent, limit_s=30)
     threading.Timer(0.3, worker.interrupt).start()
