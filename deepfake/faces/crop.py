@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import simplejpeg
@@ -24,6 +26,20 @@ def square_around(box: np.ndarray, margin: float) -> tuple[int, int, int]:
     side = max(2, round(float(max(box[2] - box[0], box[3] - box[1])) * margin))
     centre = (box[:2] + box[2:]) / 2
     return round(float(centre[0] - side / 2)), round(float(centre[1] - side / 2)), side
+
+
+def around(squares: Sequence[tuple[int, int, int]], size: tuple[int, int]) -> tuple[slice, slice]:
+    """Rows and columns of a frame (height, width) that hold squares, as far as it reaches."""
+    x0, y0, side = np.array(squares).T
+    height, width = size
+    rows = within(int(y0.min()), int((y0 + side).max()), height)
+    return rows, within(int(x0.min()), int((x0 + side).max()), width)
+
+
+def within(start: int, stop: int, size: int) -> slice:
+    """The part of start to stop that lies in 0 to size, at least one place."""
+    first = min(max(start, 0), size - 1)
+    return slice(first, max(min(stop, size), first + 1))
 
 
 def cut(frame: np.ndarray, square: tuple[int, int, int], max_px: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from deepfake.faces.crop import cut, encode_jpeg, smooth, square_around
+from deepfake.faces.crop import around, cut, encode_jpeg, smooth, square_around
 from deepfake.faces.follow import Follower, Shot, box_array, follower_for
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.sparse import Detector, detect_clip
@@ -17,7 +17,7 @@ from deepfake.faces.stopwatch import Stopwatch
 from deepfake.faces.track import Tracklet
 from deepfake.faces.video_faces import SCHEMA, VideoFaces
 from deepfake.records import Detections, Frames, VideoInfo
-from deepfake.video.decode import read_clips
+from deepfake.video.decode import read_clips, shown_part, size_of
 from deepfake.video.images import IMAGE_SUFFIXES, read_image
 from deepfake.video.limits import LIMITS, Limits
 from deepfake.video.probe import scan
@@ -145,10 +145,13 @@ def shot_rows(
         here = [(track, tracklet[step]) for track, tracklet in followed if step in tracklet]
         if not here:
             continue
-        rgb = frames.rgb[step]  # which may be made anew each time
-        for track, which in here:
+        squares = [square_around(boxes[track, step], settings.margin) for track, _ in here]
+        rows, columns = around(squares, size_of(frames.rgb, step))
+        rgb = shown_part(frames.rgb, step, (rows, columns))
+        for (track, which), square in zip(here, squares, strict=True):
             box, found = boxes[track, step], detections[step]
-            square = square_around(box, settings.margin)
+            x0, y0, side = square
+            crop = cut(rgb, (x0 - columns.start, y0 - rows.start, side), settings.max_crop_px)
             row = {
                 "track": track,
                 "step": step,
@@ -159,7 +162,7 @@ def shot_rows(
                 "score": float(found.scores[which]),
                 "square": list(square),
             }
-            yield row, encode_jpeg(cut(rgb, square, settings.max_crop_px), settings.jpeg_quality)
+            yield row, encode_jpeg(crop, settings.jpeg_quality)
 
 
 def rank_tracks(rows: list[Row]) -> list[Row]:

@@ -12,7 +12,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from deepfake.faces.crop import square_around
+from deepfake.faces.crop import square_around, within
 from deepfake.video.decode import size_of, small_yuv
 
 SIDE_PX = 32
@@ -42,12 +42,6 @@ def scene_look(frames: Sequence[np.ndarray], place: int) -> np.ndarray:
     # each pixel as it is: averages over many would hide a scene's colours
     yuv = small_yuv(frames, place, SCENE_PX, interpolation=cv2.INTER_NEAREST)
     return histogram(yuv, SCENE_BINS, SCENE_COLOURS, None)
-
-
-def within(start: int, stop: int, size: int) -> slice:
-    """The part of start to stop that lies in 0 to size, at least one place."""
-    first = min(max(start, 0), size - 1)
-    return slice(first, max(min(stop, size), first + 1))
 
 
 def apart(looks: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -25,8 +25,12 @@ log = logging.getLogger(__name__)
 
 Decoded = av.VideoFrame | np.ndarray
 """A frame as its reader gives it: PyAV's own, usually YUV, or RGB (H, W, 3) uint8, turned."""
+Part = tuple[slice, slice]
+"""Rows and columns of a picture."""
 PLANAR = frozenset("yuv420p yuvj420p yuv422p yuvj422p yuv444p yuvj444p".split())
 """Formats whose frames are three planes of bytes."""
+FULL_CHROMA = frozenset({"yuv444p", "yuvj444p"})
+"""Those in which no pixel takes its colour from a neighbour."""
 SKIPPING = frozenset("h264 hevc mpeg2video mpeg4".split())
 """Codecs whose decoder takes or leaves each frame as told; that of AV1 works ahead and loses wanted ones."""
 LEAPING = SKIPPING | {"vp9"}
@@ -70,11 +74,24 @@ class Shown(Sequence[np.ndarray]):
         return Shown(self.frames[place]) if isinstance(place, slice) else to_rgb(self.frames[place])
 
 
+def shown_part(frames: Sequence[np.ndarray], place: int, part: Part) -> np.ndarray:
+    """A part (rows, columns) of a frame, (h, w, 3) uint8 RGB: the same bytes as if cut out of the whole.
+
+    Of a frame that is slow to convert, that with all its colours (H.264's High 4:4:4), no more is converted.
+    """
+    frame = frames.frames[place] if isinstance(frames, Shown) else frames[place]
+    if isinstance(frame, np.ndarray) or frame.format.name not in FULL_CHROMA or round(frame.rotation):
+        return to_rgb(frame)[part]
+    cut = av.VideoFrame.from_ndarray(np.stack([plane[part] for plane in planes_of(frame)]), frame.format.name)
+    cut.colorspace, cut.color_range = frame.colorspace, frame.color_range
+    return cut.to_ndarray(format="rgb24")
+
+
 def small_yuv(
     frames: Sequence[np.ndarray],
     place: int,
     size: tuple[int, int],
-    part: tuple[slice, slice] = (slice(None), slice(None)),
+    part: Part = (slice(None), slice(None)),
     *,
     interpolation: int,
 ) -> np.ndarray:
@@ -85,16 +102,17 @@ def small_yuv(
     frame = frames.frames[place] if isinstance(frames, Shown) else frames[place]
     if isinstance(frame, av.VideoFrame) and frame.format.name in PLANAR and not round(frame.rotation):
         whole = (frame.height, frame.width)
-        planes = (
-            np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[
-                :, : plane.width
-            ]
-            for plane in frame.planes
-        )
-        cuts = (plane[scaled(part, plane.shape, whole)] for plane in planes)
+        cuts = (plane[scaled(part, plane.shape, whole)] for plane in planes_of(frame))
         return np.dstack([cv2.resize(cut, size, interpolation=interpolation) for cut in cuts])
     rgb = cv2.resize(to_rgb(frame)[part], size, interpolation=interpolation)
     return cv2.cvtColor(rgb, cv2.COLOR_RGB2YCrCb)[..., [0, 2, 1]]
+
+
+def planes_of(frame: av.VideoFrame) -> Iterator[np.ndarray]:
+    """The planes of a frame in one of the formats PLANAR, (h, w) uint8 each, not copied."""
+    for plane in frame.planes:
+        whole_lines = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+        yield whole_lines[:, : plane.width]
 
 
 def size_of(frames: Sequence[np.ndarray], place: int) -> tuple[int, int]:
@@ -106,7 +124,7 @@ def size_of(frames: Sequence[np.ndarray], place: int) -> tuple[int, int]:
     return (frame.width, frame.height) if turned else (frame.height, frame.width)
 
 
-def scaled(part: tuple[slice, slice], shape: tuple[int, ...], whole: tuple[int, int]) -> tuple[slice, slice]:
+def scaled(part: Part, shape: tuple[int, ...], whole: tuple[int, int]) -> Part:
     """A part of a picture of whole (height, width) in a plane of another shape, at least one pixel of it."""
     slices = []
     for own, size, full in zip(part, shape, whole, strict=True):

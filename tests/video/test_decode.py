@@ -2,13 +2,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+from av.video.reformatter import ColorRange
 from films import cut, film, number_of, picture
 
 from deepfake.errors import DecodeError
 from deepfake.video.decode import (
     LEAPING,
+    Shown,
     decoded,
     decoded_frames,
     decord_can,
@@ -16,6 +19,7 @@ from deepfake.video.decode import (
     leaps,
     pyav_frames,
     read_clips,
+    shown_part,
     to_rgb,
 )
 from deepfake.video.probe import Scan, open_video, scan
@@ -123,6 +127,23 @@ def test_both_readers_give_the_same_pixels(tmp_path: Path) -> None:
         strict=True,
     ):
         assert np.abs(ours.astype(int) - theirs).max() <= 2
+
+
+@pytest.mark.parametrize("colours", ["jpeg", "bt709", "bt2020"])
+@pytest.mark.parametrize("name", ["yuv444p", "yuvj444p", "yuv420p", "yuv422p", "gray"])
+def test_a_part_of_a_frame_has_the_pixels_of_the_whole(name: str, colours: str) -> None:
+    random = np.random.default_rng(0)
+    frame = av.VideoFrame.from_ndarray(random.integers(0, 256, (90, 122, 3), np.uint8), "rgb24").reformat(
+        format=name
+    )
+    frame.color_range = ColorRange.JPEG if colours == "jpeg" else ColorRange.MPEG
+    frame.colorspace = {"jpeg": 5, "bt709": 1, "bt2020": 9}[colours]  # as FFmpeg numbers them
+    shown = Shown([frame])
+    for _ in range(20):
+        y0, x0 = random.integers(0, (89, 121)).tolist()
+        part = slice(y0, int(random.integers(y0 + 1, 91))), slice(x0, int(random.integers(x0 + 1, 123)))
+        assert np.array_equal(shown_part(shown, 0, part), shown[0][part])
+        assert np.array_equal(shown_part([shown[0]], 0, part), shown[0][part])
 
 
 @pytest.mark.parametrize("rotation_deg", [90, 180, 270])
