@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -123,11 +123,11 @@ class FaceSettings:
         return ", ".join(f"{k}: {ours[k]} != {theirs[k]}" for k in ours if ours[k] != theirs[k])
 
 
-def looking(own: FaceSettings, wanted: FaceSettings) -> FaceSettings:
-    """A checkpoint's own settings, with as much of a video as is wanted, if that is not the usual.
+def looking(own: FaceSettings, wanted: FaceSettings, named: Collection[str] = ()) -> FaceSettings:
+    """A checkpoint's own settings, with as much of a video as is wanted where that is named or not the usual.
 
     People are told apart as is wanted in any case.
     """
     usual = FaceSettings()
-    asked = [name for name in SAMPLING if getattr(wanted, name) != getattr(usual, name)]
+    asked = [name for name in SAMPLING if name in named or getattr(wanted, name) != getattr(usual, name)]
     return replace(own, **{name: getattr(wanted, name) for name in (*asked, *FOLLOWING)})

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from deepfake.config import NETS, build, to_plain
@@ -57,7 +58,7 @@ def chosen_detector(cfg: DictConfig, *, device: str) -> LoadedDetector:
         wanted = face_settings(cfg)
         refuse_other_crops(wanted)
         loaded = load_detector(cfg.checkpoint, device=device)
-        settings = looking(loaded.recipe.face_settings, wanted)
+        settings = looking(loaded.recipe.face_settings, wanted, named_faces())
         check_crops(loaded.detector, settings)
         return loaded.looking(settings)
     if "model" not in cfg:
@@ -78,6 +79,14 @@ def chosen_detector(cfg: DictConfig, *, device: str) -> LoadedDetector:
     check_crops(detector, wanted)
     loaded = LoadedDetector(detector.eval().to(device), recipe, Path(cfg.weights), device)
     return loaded.looking(wanted)
+
+
+def named_faces() -> set[str]:
+    """The face settings that the command itself names: such a value counts even where it is the usual one."""
+    if not HydraConfig.initialized():
+        return set()
+    keys = (override.lstrip("+").partition("=")[0] for override in HydraConfig.get().overrides.task)
+    return {key.removeprefix("faces.") for key in keys if key.startswith("faces.")}
 
 
 def refuse_other_crops(wanted: FaceSettings) -> None:

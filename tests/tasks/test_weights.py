@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
@@ -161,6 +162,16 @@ def test_by_default_a_checkpoint_looks_at_as_much_as_in_its_test(
     own = FaceSettings(num_clips=2, clip_frames=9)
     cfg = composed("predict", "input=x", f"checkpoint={make_checkpoint(faces=own.to_dict())}")
     assert chosen_detector(cfg, device="cpu").recipe.face_settings == own
+
+
+def test_what_the_command_names_counts_though_it_is_the_usual(
+    composed: Composed, make_checkpoint: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = FaceSettings(num_clips=2, clip_frames=9)
+    arguments = ("input=x", f"checkpoint={make_checkpoint(faces=own.to_dict())}", "faces.num_clips=16")
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", composed("predict", *arguments, hydra=True))
+    cfg = composed("predict", *arguments)
+    assert chosen_detector(cfg, device="cpu").recipe.face_settings == replace(own, num_clips=16)
 
 
 def test_an_older_checkpoint_predicts_and_tells_people_apart_as_this_version_does(
