@@ -2,19 +2,16 @@
 
 import csv
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from omegaconf import DictConfig
+from playable_datasets import make_datasets
 
-from deepfake.corpora.demo.corpus import demo_corpus
 from deepfake.errors import UserError
 from deepfake.tasks import audit, evaluate, extract, train
 from deepfake.training.checkpoint import load_detector
-from deepfake.video.write import write_video
 
 Composed = Callable[..., DictConfig]
 FAST = (
@@ -28,53 +25,9 @@ SHORT = ("faces.num_clips=1", "faces.min_face_px=64")
 
 
 @pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
-    """Twelve real and twelve fake videos of six people, by method."""
-    videos = demo_corpus(tmp_path_factory.mktemp("clips"), num_identities=6).videos
-    methods = {"real": "real", "swap": "swap", "reenact": "reenact"}
-    return {name: [v.path for v in videos if v.method == name] for name in methods}
-
-
-@pytest.fixture(scope="module")
-def roots(tmp_path_factory: pytest.TempPathFactory, clips: dict[str, list[Path]]) -> Path:
-    """Celeb-DF, FaceForensics++ and DeeperForensics of three couples each, the last one to be tested."""
+def roots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("roots")
-
-    def put(source: Path, *names: str) -> None:
-        for name in names:
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, root / name)
-
-    for who in range(6):
-        real, other, swap, reenact = (
-            clips[name][place]
-            for name, place in (("real", 2 * who), ("real", 2 * who + 1), ("swap", who), ("reenact", who))
-        )
-        mate = who ^ 1
-        put(
-            real,
-            f"celebdf/Celeb-real/id{20 + who}_0000.mp4",
-            f"ffpp/original_sequences/youtube/c23/videos/00{who}.mp4",
-        )
-        put(other, f"celebdf/YouTube-real/0000{who}.mp4")
-        put(swap, f"celebdf/Celeb-synthesis/id{20 + who}_id{20 + mate}_0000.mp4")
-        put(swap, f"ffpp/manipulated_sequences/Deepfakes/c23/videos/00{who}_00{mate}.mp4")
-        put(reenact, f"ffpp/manipulated_sequences/NeuralTextures/c23/videos/00{who}_00{mate}.mp4")
-        put(swap, f"dfo/manipulated_videos/end_to_end/00{who}_M10{who // 2}.mp4")
-    testing = [f"0 Celeb-synthesis/id{a}_id{b}_0000.mp4" for a, b in ((24, 25), (25, 24))]
-    testing += ["1 Celeb-real/id24_0000.mp4", "1 Celeb-real/id25_0000.mp4", "1 YouTube-real/00005.mp4"]
-    (root / "celebdf" / "List_of_testing_videos.txt").write_text("\n".join(testing))
-    (root / "dfo" / "lists" / "splits").mkdir(parents=True)
-    for couple, (ffpp_split, dfo_split) in enumerate((("train", "test"), ("val", "val"), ("test", "train"))):
-        pair = [f"00{2 * couple}", f"00{2 * couple + 1}"]
-        (root / "ffpp" / f"{ffpp_split}.json").write_text(json.dumps([pair]))
-        names = [f"{number}_M10{couple}.mp4" for number in pair]
-        (root / "dfo" / "lists" / "splits" / f"{dfo_split}.txt").write_text("\n".join(names))
-    mask = np.zeros((50, 64, 64, 3), np.uint8)  # a patch in the middle, where the head is
-    mask[:, 26:38, 26:38] = 255
-    masks = root / "ffpp" / "manipulated_sequences" / "Deepfakes" / "masks" / "videos"
-    masks.mkdir(parents=True)
-    write_video(masks / "000_001.mp4", iter(mask), fps=25)
+    make_datasets(root)
     return root
 
 
