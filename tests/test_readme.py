@@ -302,6 +302,7 @@ def with_own_files(line: str, newcomer: Newcomer, weights: Path) -> str:
         "FILE_OR_FOLDER": "clips",
         "demo_…": "demo_meso",
         "seed=N": "seed=1",
+        "n_trials=30": "n_trials=3",
         "Meso4_DF.h5": str(weights / "Meso4_DF.h5"),
         "MesoInception_DF.h5": str(weights / "MesoInception_DF.h5"),
         "sweep_…": newest(newcomer.clone, "outputs/train/sweep_*"),
