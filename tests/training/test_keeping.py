@@ -1,0 +1,70 @@
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepfake.training.keeping import WholeCSVLogger, WholeMetrics
+
+FIRST = [{"loss": 0.5}, {"loss": 0.25}]
+SAME_COLUMNS = [{"loss": 0.125}, {"loss": 0.0625}]
+NEW_COLUMN = [{"loss": 0.125, "auroc": 0.75}, {"auroc": 1.0}]
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> WholeMetrics:
+    logger = WholeCSVLogger(save_dir=str(tmp_path), name="logs")
+    assert isinstance(logger.experiment, WholeMetrics)
+    return logger.experiment
+
+
+def log(writer: WholeMetrics, rows: list[dict[str, float]], *, first: int) -> None:
+    for step, row in enumerate(rows, first):
+        writer.log_metrics(row, step)
+
+
+def read(writer: WholeMetrics) -> list[dict[str, str]]:
+    with open(writer.metrics_file_path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def as_read(rows: list[dict[str, float]]) -> list[dict[str, str]]:
+    columns = {name for row in rows for name in row} | {"step"}
+    return [
+        {name: str({**row, "step": step}.get(name, "")) for name in columns} for step, row in enumerate(rows)
+    ]
+
+
+@pytest.mark.parametrize("more", [SAME_COLUMNS, NEW_COLUMN])
+def test_rows_are_added_under_whatever_columns_there_are(
+    writer: WholeMetrics, more: list[dict[str, float]]
+) -> None:
+    for first, rows in ((0, FIRST), (2, more)):
+        log(writer, rows, first=first)
+        writer.save()
+        writer.save()
+    assert read(writer) == as_read([*FIRST, *more])
+
+
+@pytest.mark.parametrize("more", [SAME_COLUMNS, NEW_COLUMN])
+@pytest.mark.parametrize("where", ["before", "within", "after"])
+def test_an_interrupted_save_loses_and_doubles_no_row(
+    writer: WholeMetrics, monkeypatch: pytest.MonkeyPatch, more: list[dict[str, float]], where: str
+) -> None:
+    log(writer, FIRST, first=0)
+    writer.save()
+    log(writer, more, first=2)
+    write_all: Callable[..., Any] = csv.DictWriter.writerows
+
+    def interrupted(self: Any, rows: Any) -> None:
+        rows = list(rows)
+        write_all(self, {"before": [], "within": rows[:1], "after": rows}[where])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(csv.DictWriter, "writerows", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            writer.save()
+    writer.save()  # as the logger does when a training ends
+    assert read(writer) == as_read([*FIRST, *more])
