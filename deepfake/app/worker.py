@@ -17,10 +17,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from deepfake.errors import DecodeError, UserError
-from deepfake.parallel.process import MEMORY_SHARE, WATCH_S, interrupts_held, resident_bytes
+from deepfake.parallel.process import WATCH_S, interrupts_held, near_limit
 
 Report = Callable[[str, float | None], None]
 """Told the stage, and how much of it is done, in [0, 1], where that is known."""
@@ -103,11 +101,7 @@ class Worker:
     def _check_memory(self) -> None:
         """End a process that has come near to its limit; raises ErrandFailed then."""
         assert self._process is not None
-        try:
-            used = resident_bytes(psutil.Process(self._process.pid))
-        except psutil.NoSuchProcess:
-            return
-        if self.memory_limit is not None and used > MEMORY_SHARE * self.memory_limit:
+        if self.memory_limit is not None and near_limit(self._process, self.memory_limit):
             self._forget()
             raise ErrandFailed(
                 f"it needed more than {self.memory_limit / 1e9:.1f} GB of memory (memory_limit)"

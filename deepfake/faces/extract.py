@@ -17,11 +17,12 @@ from deepfake.faces.stopwatch import Stopwatch
 from deepfake.faces.track import Tracklet
 from deepfake.faces.video_faces import SCHEMA, VideoFaces
 from deepfake.records import Detections, Frames, VideoInfo
-from deepfake.video.decode import read_clips, shown_part, size_of
+from deepfake.video.decode import read_clips
 from deepfake.video.images import IMAGE_SUFFIXES, read_image
 from deepfake.video.limits import LIMITS, Limits
 from deepfake.video.probe import scan
 from deepfake.video.sampling import clip_indices, key_frame_clips, timed_clip_indices
+from deepfake.video.shown import shown_part, size_of
 
 
 def extract_faces(

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from deepfake.faces.crop import square_around, within
-from deepfake.video.decode import size_of, small_yuv
+from deepfake.video.shown import size_of, small_yuv
 
 SIDE_PX = 32
 SCENE_PX = (128, 72)

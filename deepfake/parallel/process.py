@@ -74,18 +74,18 @@ class WorkerProcess:
             if self._starting:
                 connection.recv_bytes()
                 self._starting = False
-            memory, start_s = psutil.Process(process.pid), time.monotonic()
+            start_s = time.monotonic()
             connection.send_bytes(item)
             while not connection.poll(WATCH_S):
                 if self.time_limit_s is not None and time.monotonic() - start_s > self.time_limit_s:
                     raise TimeLimitReached(too_slow(self.time_limit_s))
-                if resident_bytes(memory) > MEMORY_SHARE * self.memory_limit:
+                if near_limit(process, self.memory_limit):
                     raise MemoryLimitReached(
                         f"it needed more than {self.memory_limit / 1e9:.1f} GB of memory and was ended; "
                         "parallel.memory_limit, or fewer parallel.num_workers, allow more"
                     )
             return received(connection)
-        except (EOFError, OSError, psutil.Error):
+        except (EOFError, OSError):
             pipes.wait([process.sentinel], timeout=DYING_S)  # so that it tells how it ended
             raise WorkerDied(end_told(self.stop())) from None
         except WorkerDied:
@@ -124,12 +124,13 @@ class WorkerProcess:
         return self._process, self._connection
 
 
-def resident_bytes(process: psutil.Process) -> int:
-    """Resident memory of a process; 0 if it is gone."""
+def near_limit(process: BaseProcess, memory_limit: int) -> bool:
+    """Whether a process has MEMORY_SHARE of its limit, bytes of resident memory; not if it is gone."""
     try:
-        return process.memory_info().rss
+        used = psutil.Process(process.pid).memory_info().rss
     except psutil.Error:
-        return 0
+        return False
+    return used > MEMORY_SHARE * memory_limit
 
 
 def end_told(status: int) -> str:

@@ -19,7 +19,7 @@ from deepfake.reports.comparison import (
     points,
 )
 from deepfake.reports.differences import ScoredVideos
-from deepfake.reports.measured import TextTable
+from deepfake.reports.measured import NAMES, TextTable
 from deepfake.reports.overlays import plot_method_bars, plot_reliability_overlay, plot_roc_overlay
 from deepfake.reports.pages import png_uri, write_page
 from deepfake.reports.plots import plot_over_key
@@ -119,8 +119,7 @@ def page_table(comparison: Comparison, rows: Sequence[Row]) -> TextTable:
         and not (column == "status" and all(row["status"] == DONE for row in rows))
     ]
     words = {
-        metric: metric.replace("/video_", " ").replace("auroc", "AUROC").replace("eer", "EER")
-        for metric in METRICS
+        metric: f"{stage} {NAMES[rate]}" for metric in METRICS for stage, rate in [metric.split("/video_")]
     }
     words |= {"best_epoch": "best epoch"} | {key: key.rpartition(".")[2] for key in comparison.keys}
     cells = [[cell(row, column) for column in columns] for row in rows]

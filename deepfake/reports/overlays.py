@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from deepfake.reports.differences import ScoredVideos
-from deepfake.reports.plots import new_figure, plain_name, reliability, save
+from deepfake.reports.plots import legend_below, new_figure, plain_name, reliability, save
 from deepfake.scoring.metrics import classification_metrics, roc
 
 # told apart also by those who see few colours (Okabe and Ito)
@@ -87,10 +86,3 @@ def method_aurocs(videos: ScoredVideos, *, several: bool) -> dict[str, list[floa
         for row in videos.groups
         if row["method"] and row["auroc"]
     }
-
-
-def legend_below(figure: Figure, axes: Axes, num_entries: int) -> None:
-    """A legend that hides no curve."""
-    handles, labels = axes.get_legend_handles_labels()
-    columns = 2 if num_entries > 1 and max(map(len, labels)) < 30 else 1
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)

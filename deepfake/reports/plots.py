@@ -208,8 +208,15 @@ def plot_over_key(
                 axes.plot(place, value, "o", color=line.get_color(), alpha=0.4, markersize=4)
                 if ends is not None:
                     axes.plot([place, place], ends, color=line.get_color(), alpha=0.25, linewidth=3)
-    figure.legend(loc="outside lower center", frameon=False, fontsize=8)
+    legend_below(figure, axes, len(points))
     save(figure, path)
+
+
+def legend_below(figure: Figure, axes: Axes, num_entries: int) -> None:
+    """A legend that hides no curve."""
+    handles, labels = axes.get_legend_handles_labels()
+    columns = 2 if num_entries > 1 and max(map(len, labels)) < 30 else 1
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
 
 
 def plot_matrix(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import signal
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers.csv_logs import CSVLogger, ExperimentWriter
 
 from deepfake.faces.claims import replace_whole
+from deepfake.text import write_csv
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -67,10 +67,9 @@ class WholeMetrics(ExperimentWriter):
         path = Path(self.metrics_file_path)
         if appending:
             with path.open("a", newline="") as file:
-                csv.DictWriter(file, columns).writerows(self.metrics)
+                csv.DictWriter(file, columns, lineterminator="\n").writerows(self.metrics)
         else:
-            rows = [*self._saved_rows(path), *self.metrics]
-            replace_whole(path, lambda unfinished: write_rows(unfinished, columns, rows))
+            write_csv(path, columns, [*self._saved_rows(path), *self.metrics])
         self.metrics_keys, self.num_saved = columns, self.num_saved + len(self.metrics)
         self.metrics, self.in_order = [], True
 
@@ -79,14 +78,6 @@ class WholeMetrics(ExperimentWriter):
             return []
         with path.open(newline="") as file:
             return list(csv.DictReader(file))[: self.num_saved]
-
-
-def write_rows(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """A CSV file with a header; what a row lacks is empty."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(columns))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 class OwnSignals(Callback):

@@ -7,7 +7,7 @@ import pytest
 from deepfake.faces.cuts import cut_places, scene_looks, split
 from deepfake.faces.looks import apart, blurred, face_look, scene_look
 from deepfake.records import Frames
-from deepfake.video.decode import Shown, size_of, small_yuv, to_rgb
+from deepfake.video.shown import Shown, size_of, small_yuv, to_rgb
 
 RED, BLUE = (200, 40, 40), (40, 40, 200)
 BOX = np.array([20, 20, 60, 70], np.float32)

@@ -97,9 +97,9 @@ def demo_checkpoint(composed: Composed, tmp_path_factory: pytest.TempPathFactory
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "how"),
-    # the two clips of the checkpoint are 3 s apart: those who have changed places meanwhile are strangers
     [
         ("side_by_side", "default"),
+        # by default the checkpoint's two clips, 3 s apart: who has changed places meanwhile is a stranger
         ("crossing", "8"),
         *product(("side_by_side", "crossing"), ("quick", "full")),
     ],

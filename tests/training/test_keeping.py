@@ -1,5 +1,6 @@
 import csv
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -47,23 +48,30 @@ def test_rows_are_added_under_whatever_columns_there_are(
     assert read(writer) == as_read([*FIRST, *more])
 
 
-@pytest.mark.parametrize("more", [SAME_COLUMNS, NEW_COLUMN])
-@pytest.mark.parametrize("where", ["before", "within", "after"])
+@pytest.mark.parametrize(
+    ("more", "written"), [*product([SAME_COLUMNS], range(3)), *product([NEW_COLUMN], range(5))]
+)
 def test_an_interrupted_save_loses_and_doubles_no_row(
-    writer: WholeMetrics, monkeypatch: pytest.MonkeyPatch, more: list[dict[str, float]], where: str
+    writer: WholeMetrics, monkeypatch: pytest.MonkeyPatch, more: list[dict[str, float]], written: int
 ) -> None:
     log(writer, FIRST, first=0)
     writer.save()
     log(writer, more, first=2)
-    write_all: Callable[..., Any] = csv.DictWriter.writerows
+    write: Callable[..., Any] = csv.DictWriter.writerow
+    left = iter(range(written, -1, -1))  # under new columns all rows are written, and a header
 
-    def interrupted(self: Any, rows: Any) -> None:
-        rows = list(rows)
-        write_all(self, {"before": [], "within": rows[:1], "after": rows}[where])
-        raise KeyboardInterrupt
+    def interrupted(self: Any, row: Any) -> None:
+        if next(left) == 0:
+            raise KeyboardInterrupt
+        write(self, row)
+
+    def all_interrupted(self: Any, rows: Any) -> None:
+        for row in [*rows, {}]:
+            interrupted(self, row)
 
     with monkeypatch.context() as patch:
-        patch.setattr(csv.DictWriter, "writerows", interrupted)
+        patch.setattr(csv.DictWriter, "writerow", interrupted)
+        patch.setattr(csv.DictWriter, "writerows", all_interrupted)
         with pytest.raises(KeyboardInterrupt):
             writer.save()
     writer.save()  # as the logger does when a training ends
