@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
 
-from deepfake.errors import UserError
+from deepfake.errors import UserError, chain_of
 
 ALLOWED = ("deepfake.", "albumentations.", "timm.", "torch.optim.", "pytorch_lightning.")
 NETS = ("deepfake.models.", "deepfake.records.InputSpec")
@@ -32,12 +32,21 @@ def build(config: DictConfig | Mapping[str, Any], *, only: tuple[str, ...] = ALL
     try:
         return instantiate(plain, _convert_="all", **values)
     except InstantiationException as err:
-        cause: BaseException | None = err
-        while cause is not None and not isinstance(cause, UserError | ModuleNotFoundError):
-            cause = cause.__cause__
-        if cause is None and isinstance(err.__cause__, ValueError):  # what a constructor says of a value
-            raise UserError(" ".join(str(err.__cause__).split())) from err
-        raise cause or err from err
+        refusal = _refusal(err)
+    raise refusal  # outside the handler: an error in its own chain of causes would make that chain a ring
+
+
+def _refusal(err: InstantiationException) -> Exception:
+    """What a constructor said when it refused a value, without Hydra's wrapping where a user can cause it."""
+    causes = list(chain_of(err))
+    for cause in causes:
+        if isinstance(cause, UserError | ModuleNotFoundError):
+            return cause
+    if len(causes) > 1 and isinstance(causes[1], ValueError | RuntimeError):
+        refusal = UserError(" ".join(str(causes[1]).split()))
+        refusal.__cause__ = err
+        return refusal
+    return err
 
 
 def to_plain(config: Any) -> Any:

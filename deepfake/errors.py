@@ -1,5 +1,16 @@
 """The errors a user can cause; each is shown as one line, without a traceback."""
 
+from collections.abc import Iterator
+
+
+def chain_of(err: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that led to it, newest first, each once even if the chain is a ring."""
+    seen: set[int] = set()
+    while err is not None and id(err) not in seen:
+        seen.add(id(err))
+        yield err
+        err = err.__cause__ or err.__context__
+
 
 class UserError(ValueError):
     """Something the user gave is wrong; the text names the file, key or value, and the mend."""

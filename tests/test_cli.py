@@ -115,3 +115,23 @@ def test_a_mistake_is_one_line_and_status_2(
     assert done.returncode == 2
     assert message in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("model.window=0",),
+        ("model.margin=0",),
+        ("model=efficientnet", "model.name=nonsense"),
+        ("augment=perturb", "augment.rate=5"),
+    ],
+)
+def test_a_value_that_a_constructor_refuses_ends_the_command(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    """The time limit of call is the claim: a ring of exceptions once kept the command at it for ever."""
+    done = call("train", f"hydra.run.dir={tmp_path}", *arguments)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout.splitlines()[-1].startswith("error: ")
+    assert arguments[-1].partition("=")[2] in done.stdout.splitlines()[-1]

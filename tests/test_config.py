@@ -156,3 +156,15 @@ def test_the_two_demo_corpora_can_share_a_detector(composed: Callable[..., DictC
     one, other = (composed("train", f"data={name}") for name in ("demo", "demo_other"))
     assert one.faces == other.faces
     assert (one.data.root, one.data.store) != (other.data.root, other.data.store)
+
+
+def test_a_refused_value_has_no_ring_of_causes() -> None:
+    config = {"_target_": "deepfake.records.InputSpec", "size": 0, "margin": 1.3, "window": 1, "stride": 1}
+    with pytest.raises(UserError) as raised:
+        build({**config, "mean": [0.5] * 3, "std": [0.5] * 3})
+    seen: list[BaseException] = []
+    cause: BaseException | None = raised.value
+    while cause is not None:
+        assert cause not in seen
+        seen.append(cause)
+        cause = cause.__cause__ or cause.__context__

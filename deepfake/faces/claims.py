@@ -16,6 +16,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from deepfake.errors import chain_of
+
 log = logging.getLogger(__name__)
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -24,11 +26,7 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 def disk_is_full(err: BaseException | None) -> bool:
     """Whether an error, or one that led to it, is that there was no room to write."""
-    while err is not None:
-        if getattr(err, "errno", None) in DISK_FULL:
-            return True
-        err = err.__cause__ or err.__context__
-    return False
+    return any(getattr(cause, "errno", None) in DISK_FULL for cause in chain_of(err))
 
 
 @contextmanager
