@@ -9,18 +9,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deepfake.prediction.files import predict_video
-    from deepfake.prediction.loaded import LoadedDetector, load_detector
+    from deepfake.prediction.predictor import LoadedDetector, load_detector, predict_video
     from deepfake.scoring.prediction import Prediction
 
 __version__ = "0.1.0"
 __all__ = ["LoadedDetector", "Prediction", "load_detector", "predict_video"]
 
 PLACES = {
-    "LoadedDetector": "deepfake.prediction.loaded",
+    "LoadedDetector": "deepfake.prediction.predictor",
     "Prediction": "deepfake.scoring.prediction",
-    "load_detector": "deepfake.prediction.loaded",
-    "predict_video": "deepfake.prediction.files",
+    "load_detector": "deepfake.prediction.predictor",
+    "predict_video": "deepfake.prediction.predictor",
 }
 
 

@@ -34,8 +34,8 @@ from deepfake.reports.runs import (
     this_process,
 )
 from deepfake.scoring.metrics import goal
-from deepfake.tasks.stops import Received, heeded, told
-from deepfake.tasks.sweep import SWEEP
+from deepfake.signals import Received, heeded, told
+from deepfake.sweep import SWEEP
 
 CONF = Path(__file__).parents[1] / "conf"
 PATHS = (
@@ -70,8 +70,8 @@ def run_folder(task: str, now: str, resume: str | bool | None) -> str:
     return str(Path(resume).parent.parent) if isinstance(resume, str) else f"outputs/{task}/{now}"
 
 
-def run(task: str) -> NoReturn:
-    """Run deepfake.tasks.<task>.main(config, run folder) as the command line asks, and exit."""
+def run(task: str, module: str | None = None) -> NoReturn:
+    """Run main(config, run folder) of a module, deepfake.tasks.<task>, as the command line asks, and exit."""
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     OmegaConf.register_new_resolver("study_direction", study_direction, replace=True)
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask PyPI for a newer one of itself
@@ -82,7 +82,7 @@ def run(task: str) -> NoReturn:
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name=task)
     def job(cfg: DictConfig) -> Any:
-        status = work(task, cfg)
+        status = work(task, module or f"deepfake.tasks.{task}", cfg)
         exits.append(EXITS[status.status])
         return status.value
 
@@ -108,7 +108,7 @@ def run(task: str) -> NoReturn:
     sys.exit(max(stopped, *exits, 0))
 
 
-def work(task: str, cfg: DictConfig) -> Status:
+def work(task: str, module: str, cfg: DictConfig) -> Status:
     """Run a task and note in its run folder how it ended.
 
     What nobody foresaw is raised, but in a sweep: the other jobs are to go on, whatever runs them.
@@ -134,7 +134,7 @@ def work(task: str, cfg: DictConfig) -> Status:
                 import_module(
                     "deepfake.parallel"
                 ).start_server()  # which imports what its workers need, while this process does
-            main = import_module(f"deepfake.tasks.{task}").main
+            main = import_module(module).main
             quieten()
             value = main(cfg, run_dir)
         return ended(DONE, value=value)

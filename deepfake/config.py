@@ -14,7 +14,7 @@ from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryV
 
 from deepfake.errors import UserError, chain_of
 
-ALLOWED = ("deepfake.", "albumentations.", "timm.", "torch.optim.", "pytorch_lightning.")
+ALLOWED = ("deepfake.", "benchmarks.", "albumentations.", "timm.", "torch.optim.", "pytorch_lightning.")
 NETS = ("deepfake.models.", "deepfake.records.InputSpec")
 """All that a detector is made of; a net in a checkpoint, which may be from anybody, is of these alone."""
 

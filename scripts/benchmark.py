@@ -3,4 +3,4 @@
 from deepfake.cli import run
 
 if __name__ == "__main__":
-    run("benchmark")
+    run("benchmark", module="benchmarks.run")

@@ -3,4 +3,4 @@
 from deepfake.cli import run
 
 if __name__ == "__main__":
-    run("fuzz")
+    run("fuzz", module="benchmarks.fuzz")

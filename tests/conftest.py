@@ -30,7 +30,7 @@ settings.load_profile("steady")
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SHARED = Path(__file__).parents[1].parent / "shared"
-sys.path.insert(0, str(Path(__file__).parent))  # for company_films.py
+sys.path.insert(0, str(Path(__file__).parent))  # for multi_person_scenes.py
 
 
 @pytest.fixture(scope="session")
@@ -148,7 +148,7 @@ def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., P
 @pytest.fixture(scope="session")
 def quick_checkpoint(make_checkpoint: Callable[..., Path]) -> Path:
     """A checkpoint that scores a small film in a moment, with a fitted threshold; it tells nothing apart."""
-    from deepfake.corpora.leaks import Footprint
+    from deepfake.corpora.leakage import Footprint
 
     nobody = Footprint.of([]).to_dict()
     seen = {"train": nobody, "val": nobody}
@@ -168,8 +168,8 @@ def quick_video(face: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture(scope="session")
 def company(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
-    """A film of several people by its name in company_films.py, rendered once."""
-    from company_films import render
+    """A film of several people by its name in multi_person_scenes.py, rendered once."""
+    from multi_person_scenes import render
 
     return cache(partial(render, folder=tmp_path_factory.mktemp("company")))
 

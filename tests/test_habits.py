@@ -82,7 +82,7 @@ def test_every_script_has_a_config_of_its_name_and_every_config_a_script() -> No
     scripts = {path.stem for path in (ROOT / "scripts").glob("*.py")}
     assert scripts == {path.stem for path in (ROOT / "conf").glob("*.yaml")}
     for name in scripts:
-        assert f'run("{name}")' in (ROOT / "scripts" / f"{name}.py").read_text()
+        assert f'run("{name}"' in (ROOT / "scripts" / f"{name}.py").read_text()
         assert load(f"conf/{name}.yaml")["hydra"]["job"]["name"] == name
 
 

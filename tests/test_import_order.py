@@ -5,8 +5,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "deepfake"
 ORDER = """
-    errors text records config parallel video corpora faces data models scoring reports training prediction
-    app benchmarks fuzz doctor tasks cli
+    errors records io config signals parallel video corpora faces data models scoring reports training
+    prediction app doctor tasks sweep cli
 """.split()
 APART = {"data", "models", "scoring"}
 

@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 from rich.table import Table
 
-from deepfake.corpora.texts import read_csv
+from deepfake.corpora.corpus import read_csv
 from deepfake.errors import UserError
-from deepfake.faces.names import file_of
-from deepfake.reports.comparison import md_row
-from deepfake.reports.pages import write_page
+from deepfake.faces.video_faces import file_of
+from deepfake.io import VisibleFormatter, storable, visible, write_csv
+from deepfake.reports.compare import md_row
+from deepfake.reports.html import TextConsole, write_page
 from deepfake.reports.plots import plain_name
-from deepfake.reports.terminal import TextConsole
-from deepfake.text import VisibleFormatter, storable, visible, write_csv
 
 NAMES = [
     "new\nline", "return\rline", "tab\tstop", 'quo"te', "it's", "a,b;c", "=1+1", "@x", "+2", "-r", "../../up",

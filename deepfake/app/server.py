@@ -1,36 +1,125 @@
-"""The page and its API over HTTP.
-
-POST   /api/videos          multipart/form-data with the file in “video” -> 202 {"id", "url"}
-GET    /api/videos/ID       {"id", "name", "status", "stage", "progress", "place", "message"}; when done also
-                            what answer.Judge returns, with "files" as {name: address}
-GET    /api/videos/ID/FILE  one of these files
-DELETE /api/videos/ID       forgets a video -> 204
-
-Errors are {"error": sentence}. The page says the same to its users.
-"""
+"""Who may ask the page: requests to our own names, and writes only from our own page."""
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import Receive
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deepfake.app.guard import Guard, error
-from deepfake.app.queue import Full, Job, Queue
+from deepfake.app.jobs import Full, Job, Queue
 from deepfake.app.uploads import FORM_BYTES, MB, Refused, receive, too_large
-from deepfake.reports.model_facts import ModelFacts
+from deepfake.reports.prediction_page import ModelFacts
+
+log = logging.getLogger(__name__)
+
+LOOPBACK = frozenset(["127.0.0.1", "localhost", "::1"])
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; "
+    "connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+class Guard:
+    """Lets only requests to our own names through, and writes only from our own page; adds HEADERS.
+
+    A foreign page could otherwise reach us with a name of its own that it has made mean this machine.
+    """
+
+    def __init__(self, app: ASGIApp, *, host: str) -> None:
+        self.app, self.host = app, host
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI has it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in {"Content-Security-Policy": POLICY, **HEADERS}.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        headers = Headers(scope=scope)
+        objection = self.objection(scope["method"], headers)
+        app = self.app if objection is None else error(403, objection)
+        await app(scope, receive, send_guarded)
+
+    def objection(self, method: str, headers: Mapping[str, str]) -> str | None:
+        """Why a request is refused, if it is."""
+        named = headers.get("host", "")
+        if not known_name(named, self.host):
+            return f"this page does not answer to the name {named!r}: open it by its address"
+        if method in ("GET", "HEAD"):
+            return None
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != named:
+            return "requests from other sites are refused"
+        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+            return "requests from other sites are refused"
+        return None
+
+
+def known_name(named: str, bound: str) -> bool:
+    """Whether a Host header is a name of ours, given the address that is listened on.
+
+    Names that a foreign page can choose are refused. An address in numbers is none of these: it is taken
+    where we listen on more than this machine itself.
+    """
+    try:
+        name = (urlsplit(f"//{named}").hostname or "").lower()
+    except ValueError:
+        return False
+    if name in LOOPBACK or name == bound.lower():
+        return True
+    if bound in LOOPBACK:
+        return False
+    with suppress(ValueError):
+        ipaddress.ip_address(name)
+        return True
+    return name == socket.gethostname().lower()
+
+
+def error(status: int, text: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """An error as the API and the page tell it."""
+    return JSONResponse({"error": text}, status, headers)
+
+
+# The page and its API over HTTP.
+#
+# POST   /api/videos          multipart/form-data with the file in “video” -> 202 {"id", "url"}
+# GET    /api/videos/ID       {"id", "name", "status", "stage", "progress", "place", "message"}; when
+# done also
+# what answer.Judge returns, with "files" as {name: address}
+# GET    /api/videos/ID/FILE  one of these files
+# DELETE /api/videos/ID       forgets a video -> 204
+#
+# Errors are {"error": sentence}. The page says the same to its users.
+
 
 DRAIN_S = 10
 """How long a refused upload is read on, unused: browsers show no answer before they have sent all."""
@@ -38,7 +127,6 @@ REPORT_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'self'; sandbox allow-popups"
 )
-log = logging.getLogger(__name__)
 
 
 def make_app(

@@ -12,10 +12,20 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from deepfake.corpora.corpus import Corpus
-from deepfake.corpora.names import CELEBDF_FAKE, CELEBDF_REAL, identities_of
-from deepfake.corpora.texts import read_lines
-from deepfake.corpora.tree import Listing, count, few, list_folder, resolve, warn_of_unknown, wrong_root
+from deepfake.corpora.corpus import (
+    CELEBDF_FAKE,
+    CELEBDF_REAL,
+    Corpus,
+    Listing,
+    count,
+    few,
+    identities_of,
+    list_folder,
+    read_lines,
+    resolve,
+    warn_of_unknown,
+    wrong_root,
+)
 from deepfake.errors import UserError
 from deepfake.records import FAKE, REAL, Video
 

@@ -11,12 +11,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from deepfake.corpora.corpus import Corpus
-from deepfake.corpora.ffpp import ffpp_corpus
-from deepfake.corpora.ffpp_lists import LISTS_ADVICE, official_splits, youtube_ids
-from deepfake.corpora.names import DEEPERFORENSICS_FAKE, identities_of
-from deepfake.corpora.texts import read_lines
-from deepfake.corpora.tree import Listing, count, few, list_folder, resolve, warn_of_unknown, wrong_root
+from deepfake.corpora.corpus import (
+    DEEPERFORENSICS_FAKE,
+    Corpus,
+    Listing,
+    count,
+    few,
+    identities_of,
+    list_folder,
+    read_lines,
+    resolve,
+    warn_of_unknown,
+    wrong_root,
+)
+from deepfake.corpora.ffpp import LISTS_ADVICE, ffpp_corpus, official_splits, youtube_ids
 from deepfake.errors import UserError
 from deepfake.records import FAKE, SPLITS, Video
 

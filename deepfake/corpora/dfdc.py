@@ -9,9 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from deepfake.corpora.corpus import Corpus
-from deepfake.corpora.texts import read_csv, read_json
-from deepfake.corpora.tree import FolderCount, few, resolve, wrong_root
+from deepfake.corpora.corpus import Corpus, FolderCount, few, read_csv, read_json, resolve, wrong_root
 from deepfake.errors import UserError
 from deepfake.records import FAKE, REAL, Video
 

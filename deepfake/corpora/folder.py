@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
-from deepfake.corpora.corpus import Corpus
-from deepfake.corpora.names import identities_of
+from deepfake.corpora.corpus import Corpus, FolderCount, few, identities_of, read_csv
 from deepfake.errors import UserError
+from deepfake.io import storable
 from deepfake.records import FAKE, REAL, SPLITS, Video
-from deepfake.text import storable
 from deepfake.video.probe import VIDEO_SUFFIXES
+
+log = logging.getLogger(__name__)
 
 CLASSES = {"real": REAL, "fake": FAKE}
 LAYOUT = "expected <root>/real and <root>/fake with videos in them (or train, val, test with these two below)"
@@ -77,3 +81,114 @@ def _listed(folder: Path, root: Path) -> list[Video]:
             )
         )
     return videos
+
+
+# Videos listed in a CSV file: path, label, and whatever else is known of them.
+
+
+LABELS = {"real": REAL, "0": REAL, "fake": FAKE, "1": FAKE}
+ALIASES = {"valid": "val", "validation": "val"}
+TABLE_LAYOUT = "the columns path,label[,method,identity,split], label real or 0, fake or 1"
+
+
+def table_corpus(root: str | Path) -> Corpus:
+    """The videos of a CSV file; paths are relative to its folder, or absolute.
+
+    identity: who is seen, then whose face was used, joined by ";"; where it is empty, names that follow a
+    known dataset's tell. split: train, val or test in every row, or in none; then it is the official
+    protocol. Rows whose file is not there are counted and left out. Raises UserError naming the line.
+    """
+    table = Path(root)
+    if not table.is_file():
+        raise UserError(f"data.root={table}: no such file; expected is a CSV with {TABLE_LAYOUT}")
+    rows = _read(table)
+    splits = _splits(table, rows)
+    lacking = [row["path"] for row in rows.values() if not (table.parent / row["path"]).is_file()]
+    if lacking:
+        log.warning("%s: %d of %d files are not there: %s", table, len(lacking), len(rows), few(lacking))
+    present = {line: row for line, row in rows.items() if (table.parent / row["path"]).is_file()}
+    if not present:
+        raise UserError(
+            f"{table}: none of its {len(rows)} files is there; paths are relative to {table.parent}"
+        )
+    keys = _keys(table, present)
+    return Corpus(
+        name=table.stem,
+        videos=tuple(_video(table, line, row, keys[line]) for line, row in present.items()),
+        splits={"official": {keys[line]: splits[line] for line in present}} if splits else {},
+        counts=(FolderCount(table.name, len(present), len(rows), tuple(sorted(lacking))),),
+    )
+
+
+def _read(table: Path) -> dict[int, dict[str, str]]:
+    """Rows by line number, with an empty text for every column that is not there."""
+    reader = read_csv(table)
+    names = {name: (name or "").strip().lower() for name in reader.fieldnames or ()}
+    if not {"path", "label"} <= set(names.values()):
+        raise UserError(f"{table}: its first line must name {TABLE_LAYOUT}; it is {','.join(names)}")
+    blank = dict.fromkeys(("path", "label", "method", "identity", "split"), "")
+    rows: dict[int, dict[str, str]] = {}
+    line_of: dict[str, int] = {}
+    for values in reader:
+        row = blank | {names[name]: (values[name] or "").strip() for name in names}
+        line = reader.line_num
+        if not row["path"]:
+            raise UserError(f"{table}, line {line}: it has no path")
+        if row["label"].lower() not in LABELS:
+            raise UserError(f"{table}, line {line}: label {row['label']!r} is none of {', '.join(LABELS)}")
+        if (first := line_of.setdefault(_absolute(table, row), line)) != line:
+            raise UserError(f"{table}, line {line}: {row['path']} stands in line {first} too")
+        rows[line] = row
+    if not rows:
+        raise UserError(f"{table}: it has no rows; expected are {TABLE_LAYOUT}")
+    return rows
+
+
+def _absolute(table: Path, row: Mapping[str, str]) -> str:
+    """The row's path without "." and ".."; links stay, as their own names are the videos' keys."""
+    return os.path.abspath(table.parent / row["path"])
+
+
+def _keys(table: Path, rows: Mapping[int, Mapping[str, str]]) -> dict[int, str]:
+    """Key by line: the path below the table's folder without suffix, with it where two would be alike."""
+    folder = Path(os.path.abspath(table.parent))
+    paths = {}
+    for line, row in rows.items():
+        path = Path(_absolute(table, row))
+        inside = path.is_relative_to(folder)
+        paths[line] = path.relative_to(folder if inside else path.anchor)
+    plain = {line: path.with_suffix("").as_posix() for line, path in paths.items()}
+    twice = {key for key, num in Counter(plain.values()).items() if num > 1}
+    return {line: paths[line].as_posix() if key in twice else key for line, key in plain.items()}
+
+
+def _splits(table: Path, rows: Mapping[int, Mapping[str, str]]) -> dict[int, str]:
+    """Split by line, of all rows or of none, whether their files are there or not."""
+    splits = {}
+    for line, row in rows.items():
+        name = ALIASES.get(row["split"].lower(), row["split"].lower())
+        if name and name not in SPLITS:
+            raise UserError(f"{table}, line {line}: split {row['split']!r} is none of {', '.join(SPLITS)}")
+        if name:
+            splits[line] = name
+    if splits and len(splits) < len(rows):
+        first = next(line for line in rows if line not in splits)
+        raise UserError(
+            f"{table}, line {first}: it has no split, but {len(splits)} of {len(rows)} rows have a split; "
+            "give one to all or to none"
+        )
+    return splits
+
+
+def _video(table: Path, line: int, row: Mapping[str, str], key: str) -> Video:
+    path, label = table.parent / row["path"], LABELS[row["label"].lower()]
+    method = "fake" if row["method"].lower() in ("", "real") else row["method"]
+    people = [name.strip() for name in row["identity"].split(";") if name.strip()]
+    return Video(
+        key=key,
+        path=path,
+        corpus="csv",
+        label=label,
+        method="real" if label == REAL else method,
+        identities=tuple(p if ":" in p else f"csv:{p}" for p in people) or identities_of(path.stem),
+    )

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from deepfake.corpora.protocols import Protocol, stamp
+from deepfake.data.augment import WindowTransform
 from deepfake.data.dataset import (
     Batch,
     SharedFrames,
@@ -21,8 +22,7 @@ from deepfake.data.dataset import (
     WindowDataset,
     WindowSampler,
 )
-from deepfake.data.distort import ClipDistortion
-from deepfake.data.transforms import WindowTransform
+from deepfake.data.distortions import ClipDistortion
 from deepfake.data.windows import (
     TrackFrames,
     batches_of_frames,
@@ -33,7 +33,7 @@ from deepfake.data.windows import (
     train_windows,
 )
 from deepfake.errors import UserError
-from deepfake.faces.fill import Filled
+from deepfake.faces.extract import Filled
 from deepfake.faces.store import FaceStore
 from deepfake.parallel import num_cores
 from deepfake.records import FAKE, REAL, SPLITS, InputSpec, Video, Window

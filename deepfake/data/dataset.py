@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from deepfake.data.distort import ClipDistortion
-from deepfake.data.transforms import Sample, WindowTransform, fit, fit_points
-from deepfake.faces.crop import decode_jpeg
+from deepfake.data.augment import Sample, WindowTransform, fit, fit_points
+from deepfake.data.distortions import ClipDistortion
+from deepfake.faces.crops import decode_jpeg
 from deepfake.faces.store import FaceStore, read_faces
 from deepfake.faces.video_faces import VideoFaces
 from deepfake.records import InputSpec, Window

@@ -18,14 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deepfake.errors import UserError
-from deepfake.faces.choose import Choice, check_rule, choose
-from deepfake.faces.claims import DISK_FULL, claim, replace_whole
-from deepfake.faces.mirror import fetch
-from deepfake.faces.names import file_of
+from deepfake.faces.main_face import Choice, check_rule, choose
+from deepfake.faces.remote_store import fetch
 from deepfake.faces.settings import FaceSettings
-from deepfake.faces.video_faces import VideoFaces, put_metadata, read_metadata
+from deepfake.faces.video_faces import VideoFaces, file_of, put_metadata, read_metadata
+from deepfake.io import DISK_FULL, claim, replace_whole, storable, write_csv
 from deepfake.records import FAKE, Video
-from deepfake.text import storable, write_csv
 
 MANIFEST_SCHEMA = pa.schema(
     [

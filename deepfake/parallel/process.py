@@ -22,7 +22,7 @@ import psutil
 from deepfake.parallel.outcome import MemoryLimitReached, TimeLimitReached, WorkerDied, too_slow
 from deepfake.parallel.serve import received, serve
 
-PRELOADED = ("deepfake.cli", "deepfake.faces.jobs", "deepfake.prediction.reading")
+PRELOADED = ("deepfake.cli", "deepfake.faces.extract", "deepfake.prediction.predictor")
 """Imported once, by the server; by name, since this package comes before them."""
 WATCH_S = 0.1
 MEMORY_SHARE = 0.95  # of its limit, at which a process is ended

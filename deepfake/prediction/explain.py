@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
+from deepfake.data.augment import centre_of
 from deepfake.data.dataset import to_tensor, window_crops
-from deepfake.data.transforms import centre_of
 from deepfake.errors import UserError
-from deepfake.faces.crop import decode_jpeg, encode_jpeg
+from deepfake.faces.crops import decode_jpeg, encode_jpeg
 from deepfake.faces.video_faces import VideoFaces
 from deepfake.models.detector import Detector
-from deepfake.reports.heat import overlay
+from deepfake.reports.annotate import overlay
 from deepfake.scoring.prediction import FaceShot, Prediction, WindowPrediction
 
 HeatMaps = Callable[[Detector, Tensor], Tensor]

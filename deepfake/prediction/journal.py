@@ -11,10 +11,9 @@ from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
-from deepfake.prediction.collection import Found
-from deepfake.prediction.files import Judged
-from deepfake.prediction.reading import sha256
-from deepfake.reports.pages import portrait_uri
+from deepfake.prediction.inputs import Found
+from deepfake.prediction.predictor import Judged, sha256
+from deepfake.reports.html import portrait_uri
 from deepfake.scoring.prediction import FaceShot, Prediction
 
 

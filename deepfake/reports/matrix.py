@@ -12,11 +12,10 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from deepfake.reports.measured import with_interval
+from deepfake.reports.html import TextConsole, write_csv, write_json
+from deepfake.reports.metric_tables import with_interval
 from deepfake.reports.runs import DONE, Run, read_json, told_leaks
-from deepfake.reports.tables import write_csv, write_json
-from deepfake.reports.terminal import TextConsole
-from deepfake.scoring.intervals import Interval
+from deepfake.scoring.bootstrap import Interval
 
 RATE = "video_auroc"
 FIGURES = ("video_auroc", "video_eer", "video_ap", "video_balanced_accuracy", "every_video_auroc")
@@ -152,7 +151,7 @@ def names(keys: Sequence[Hashable], short: Sequence[str], longer: Sequence[str])
 
 def write_matrix(matrix: Matrix, folder: Path) -> None:
     """matrix.csv and matrix.json with every cell, matrix.png, matrix.html."""
-    from deepfake.reports.pages import png_uri, write_page  # heavy ones wait until they are needed
+    from deepfake.reports.html import png_uri, write_page
     from deepfake.reports.plots import plot_matrix
 
     rows = cell_rows(matrix)

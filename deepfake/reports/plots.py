@@ -1,4 +1,4 @@
-"""Plots of a run, as PNG files."""
+"""The colours of pages, plots and annotated videos."""
 
 from __future__ import annotations
 
@@ -11,11 +11,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from deepfake.reports.palette import FAKE_COLOUR, INK, REAL_COLOUR
+from deepfake.io import visible, whole
 from deepfake.reports.runs import read_history
 from deepfake.scoring.evaluation import Measured
 from deepfake.scoring.metrics import classification_metrics, roc
-from deepfake.text import visible, whole
+
+REAL_COLOUR, FAKE_COLOUR, INK = "#2a7f9e", "#c8553d", "#333333"
+
+
+def rgb_of(colour: str) -> tuple[int, int, int]:
+    """ "#c8553d" -> (200, 85, 61)."""
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+# Plots of a run, as PNG files.
 
 
 def plot_roc(prob: np.ndarray, label: np.ndarray, path: Path) -> None:

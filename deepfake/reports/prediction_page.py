@@ -1,4 +1,4 @@
-"""The pages of a prediction run: one HTML file for each video, and one that leads to them."""
+"""What pages say of the detector that judged."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import heapq
 import re
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import quote
@@ -16,12 +16,143 @@ from urllib.parse import quote
 import cv2
 import numpy as np
 
-from deepfake.faces.crop import decode_jpeg, encode_jpeg
-from deepfake.reports.model_facts import ModelFacts
-from deepfake.reports.pages import portrait_uri, stream_page, write_page
-from deepfake.reports.people import clock, person
-from deepfake.reports.timeline import timeline
-from deepfake.scoring.prediction import FaceShot, Prediction, TrackPrediction
+from deepfake.faces.crops import decode_jpeg, encode_jpeg
+from deepfake.reports.html import clock, person, portrait_uri, stream_page, write_page
+from deepfake.scoring.prediction import FaceShot, Prediction, TrackPrediction, WindowPrediction
+
+ORIGINS = {
+    "command line": "given on the command line",
+    "validation": "fitted on the validation split in training",
+    "default": "the default, since nothing was fitted",
+}
+LIBRARIES = ("deepfake", "torch", "timm", "facenet-pytorch", "av", "decord")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """threshold: prob from which a file is called fake; threshold_origin: where it comes from, in words.
+
+    undetermined_margin: distance from the threshold within which there is no verdict. protocol: what the
+    detector was trained on; empty if unknown. details: what else there is to say, by name, as it is shown.
+    """
+
+    checkpoint: str
+    threshold: float
+    threshold_origin: str
+    undetermined_margin: float = 0.0
+    protocol: str = ""
+    details: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_header(cls, header: Mapping[str, Any]) -> ModelFacts:
+        """From what predictions.json says before its files."""
+        model, decision = header["model"], header["decision"]
+        net, protocol = model["net"], model["protocol"] or {}
+        origin, rule = decision["threshold_origin"], decision["threshold_rule"]
+        spec = net["input"]
+        versions = [f"{name} {header['environment'][name]}" for name in LIBRARIES]
+        details = {
+            "SHA-256 of the file": model["sha256"],
+            "fingerprint of the network": model["fingerprint"],
+            "network": " and ".join(
+                net[part]["_target_"].rpartition(".")[2] for part in ("backbone", "head")
+            ),
+            "sees": f"windows of {spec['window']} frame{'s' if spec['window'] > 1 else ''}, "
+            f"{spec['size']} × {spec['size']} px, {spec['margin']:g} times the face",
+            "protocol": f"{protocol['name']}, hash {protocol['hash']}" if protocol else "",
+            "fingerprint of the preprocessing": header["preprocessing"]["fingerprint"],
+            "person's prob": f"from the windows' by {decision['window_rule']}",
+            "file's prob": f"from the people's by {decision['track_rule']}",
+            "temperature": f"{decision['temperature']:.3g}" if decision["calibrate"] else "",
+            "versions": ", ".join([f"python {header['environment']['python']}", *versions]),
+            "commit": header["environment"]["commit"],
+        }
+        return cls(
+            checkpoint=model["path"],
+            threshold=decision["threshold"],
+            threshold_origin=ORIGINS.get(origin, origin) + (f" (rule {rule})" if rule else ""),
+            undetermined_margin=decision["undetermined_margin"],
+            protocol=protocol.get("name") or "",
+            details={name: text for name, text in details.items() if text},
+        )
+
+
+# A person's probs over the time of a video, as places in a plot of 1,000 by 100.
+
+
+MAX_POINTS = 240
+WIDTH, HEIGHT = 1000.0, 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One window, or neighbouring ones of a long video: mean prob, lowest and highest. y grows downwards."""
+
+    x: float
+    y: float
+    y_low: float
+    y_high: float
+    prob: float
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """points: in order. spans: x and width of stretches with the face. ticks: x in percent, and the time."""
+
+    points: tuple[Point, ...]
+    spans: tuple[tuple[float, float], ...]
+    ticks: tuple[tuple[float, str], ...]
+
+
+def timeline(track: TrackPrediction, end_s: float, *, max_points: int = MAX_POINTS) -> Timeline:
+    """The timeline of a person in a video that ends at end_s > 0."""
+    windows = sorted(track.windows, key=lambda window: window.start_s)
+    groups = np.array_split(np.arange(len(windows)), min(len(windows), max_points))
+    spans = track.spans or ((track.start_s, track.end_s),)
+    return Timeline(
+        tuple(point([windows[place] for place in group], end_s) for group in groups if len(group)),
+        tuple((WIDTH * start / end_s, max(2.0, WIDTH * (end - start) / end_s)) for start, end in spans),
+        ticks(end_s),
+    )
+
+
+def point(windows: Sequence[WindowPrediction], end_s: float) -> Point:
+    """The point of neighbouring windows, in the middle of their time."""
+    probs = [window.prob for window in windows]
+    start, end = windows[0].start_s, windows[-1].end_s
+    mean = float(np.mean(probs))
+    when = clock(start) if clock(start) == clock(end) else f"{clock(start)}–{clock(end)}"
+    several = (
+        f", {len(windows)} windows from {min(probs):.2f} to {max(probs):.2f}" if len(windows) > 1 else ""
+    )
+    return Point(
+        x=round(WIDTH * (start + end) / 2 / end_s, 1),
+        y=height_of(mean),
+        y_low=height_of(min(probs)),
+        y_high=height_of(max(probs)),
+        prob=mean,
+        title=f"{when}: {mean:.3f}{several}",
+    )
+
+
+def height_of(prob: float) -> float:
+    """Where a prob stands, from the upper edge."""
+    return round(HEIGHT * (1 - prob), 1)
+
+
+def ticks(end_s: float, *, most: int = 5) -> tuple[tuple[float, str], ...]:
+    """Round times from 0 on, at most so many, as percent of the width and as text."""
+    steps = [base * unit for unit in (0.01, 0.1, 1.0) for base in (1, 2, 5)]
+    steps += [10.0, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200]
+    step = next((step for step in steps if end_s / step < most), end_s)
+    digits = 0 if step >= 1 else 1 if step >= 0.1 else 2
+    places = np.arange(0, end_s + 1e-9, step)
+    return tuple((round(100 * place / end_s, 2), clock(place, digits=digits)) for place in places.tolist())
+
+
+# The pages of a prediction run: one HTML file for each video, and one that leads to them.
+
 
 SHOT_PX = 320
 SMALL_PX = 96

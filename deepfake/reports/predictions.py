@@ -11,8 +11,8 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from deepfake.io import csv_writer, whole
 from deepfake.scoring.prediction import Prediction
-from deepfake.text import csv_writer, whole
 
 SCHEMA = "deepfake.predictions/2"
 """Of predictions.json, as predictions.schema.json beside this module describes it."""

@@ -12,12 +12,10 @@ from matplotlib.figure import Figure
 from rich import box
 from rich.table import Table
 
-from deepfake.reports.measured import TextTable, with_interval
-from deepfake.reports.pages import png_uri, write_page
-from deepfake.reports.palette import FAKE_COLOUR, INK
-from deepfake.reports.plots import save
-from deepfake.reports.terminal import TextConsole
-from deepfake.scoring.intervals import Interval
+from deepfake.reports.html import TextConsole, png_uri, write_page
+from deepfake.reports.metric_tables import TextTable, with_interval
+from deepfake.reports.plots import FAKE_COLOUR, INK, save
+from deepfake.scoring.bootstrap import Interval
 
 RATES = ("video_auroc", "video_eer", "video_accuracy", "video_balanced_accuracy")
 COLUMNS = (

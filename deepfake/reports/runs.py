@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import os
+import platform
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -16,10 +20,9 @@ from typing import Any
 import psutil
 from omegaconf import OmegaConf
 
-from deepfake.corpora.leaks import MEASURES
-from deepfake.faces.claims import disk_is_full
+from deepfake.corpora.leakage import MEASURES
+from deepfake.io import disk_is_full, write_json
 from deepfake.scoring.metrics import goal
-from deepfake.text import write_json
 
 STATUS = "status.json"
 ASKED = ".hydra/hydra.yaml"
@@ -207,3 +210,51 @@ def varying_keys(runs: Sequence[Run]) -> list[str]:
     """The keys that some command set and that have several values among the runs, in the order of setting."""
     keys = dict.fromkeys(key for run in runs for key in run.keys)
     return [key for key in keys if len({str(run.setting(key)) for run in runs}) > 1]
+
+
+# On what a result was made: versions, machine, commit.
+
+
+LIBRARIES = (
+    "deepfake",
+    "torch",
+    "pytorch-lightning",
+    "torchvision",
+    "timm",
+    "facenet-pytorch",
+    "decord",
+    "av",
+    "albumentations",
+    "numpy",
+)
+
+
+def environment() -> dict[str, str]:
+    """What a report says of where it comes from, by name."""
+    import torch
+
+    gpus = [torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count())]
+    return {
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "commit": commit(),
+        "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
+        "cores": str(os.cpu_count()),
+        "GPU": ", ".join(dict.fromkeys(gpus)) or "none",
+        "python": platform.python_version(),
+        **{name: version(name) for name in LIBRARIES},
+    }
+
+
+def commit() -> str:
+    """The commit of this package's checkout, marked where files differ from it; "unknown" without git."""
+    try:
+        head, changed = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head[:12] + (" with changes" if changed else "")
+
+
+def git(*arguments: str) -> str:
+    """What git says of this package's checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

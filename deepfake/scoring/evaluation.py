@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from deepfake.scoring.aggregate import WindowScores, by_all_rules, score_frames, score_tracks
+from deepfake.scoring.bootstrap import MIN_UNITS, Interval, Resampling, intervals
 from deepfake.scoring.decision import Decision
-from deepfake.scoring.intervals import MIN_UNITS, Interval, Resampling, intervals
 from deepfake.scoring.metrics import (
     DECIDING,
     PROBABILISTIC,

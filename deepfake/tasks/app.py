@@ -20,8 +20,8 @@ from deepfake.config import to_plain
 from deepfake.errors import UserError
 
 if TYPE_CHECKING:
-    from deepfake.app.answer import Judge
-    from deepfake.reports.model_facts import ModelFacts
+    from deepfake.app.jobs import Judge
+    from deepfake.reports.prediction_page import ModelFacts
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 AT_LEAST = {
@@ -59,10 +59,9 @@ def serve(cfg: DictConfig, config: dict[str, Any], listener: socket.socket, root
     """Start the workers, then the page; until it is interrupted."""
     import uvicorn
 
-    from deepfake.app.queue import Queue
+    from deepfake.app.jobs import Queue, Worker
     from deepfake.app.server import make_app
     from deepfake.app.uploads import MB
-    from deepfake.app.worker import Worker
     from deepfake.parallel.local import bytes_of
 
     scratch, num_workers = None if config["keep"] else root, config["num_workers"]
@@ -107,14 +106,13 @@ def serve(cfg: DictConfig, config: dict[str, Any], listener: socket.socket, root
 
 def make_judge(cfg: DictConfig) -> tuple[Judge, ModelFacts]:
     """What a worker process judges with, and the facts for the page; raises UserError as prediction does."""
-    from deepfake.app.answer import Judge, shown_facts
-    from deepfake.app.kinds import Limits
+    from deepfake.app.jobs import Judge, shown_facts
+    from deepfake.app.uploads import Limits
     from deepfake.parallel import keep_freed_memory
-    from deepfake.prediction.artifacts import explainable
     from deepfake.prediction.explain import check_explanation
-    from deepfake.tasks.assemble import make_limits, pick_device
+    from deepfake.prediction.outputs import explainable
+    from deepfake.tasks.build import chosen_detector, make_limits, pick_device
     from deepfake.tasks.predict import decided, describe
-    from deepfake.tasks.weights import chosen_detector
 
     keep_freed_memory()
     config = to_plain(cfg)

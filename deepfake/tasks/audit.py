@@ -13,14 +13,12 @@ from omegaconf import DictConfig
 from rich.table import Table
 
 from deepfake.config import to_plain
-from deepfake.corpora.corpus import Corpus
-from deepfake.corpora.leaks import MEASURES, Share, audit, leaks, to_json
+from deepfake.corpora.corpus import Corpus, FolderCount, few
+from deepfake.corpora.leakage import MEASURES, Share, audit, leaks, to_json
 from deepfake.corpora.protocols import Protocol, describe
-from deepfake.corpora.tree import FolderCount, few
 from deepfake.records import SPLITS, Video
-from deepfake.reports.tables import shown, write_csv, write_json
-from deepfake.reports.terminal import TextConsole
-from deepfake.tasks.protocol import load_corpora, split_corpora, tell, write_protocol
+from deepfake.reports.html import TextConsole, shown, write_csv, write_json
+from deepfake.tasks.build import load_corpora, split_corpora, tell, write_protocol
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from omegaconf import DictConfig
 
 from deepfake.config import build, to_plain
+from deepfake.data.augment import Sample
 from deepfake.data.dataset import WindowDataset
-from deepfake.data.transforms import Sample
 from deepfake.errors import UserError
 from deepfake.records import Window
 from deepfake.reports.contact_sheet import (
@@ -28,11 +28,9 @@ from deepfake.reports.contact_sheet import (
     shorten,
     write,
 )
-from deepfake.reports.palette import FAKE_COLOUR, REAL_COLOUR
-from deepfake.reports.plots import save
-from deepfake.reports.tables import shown
-from deepfake.tasks.assemble import face_settings, make_datamodule
-from deepfake.tasks.protocol import announced
+from deepfake.reports.html import shown
+from deepfake.reports.plots import FAKE_COLOUR, REAL_COLOUR, save
+from deepfake.tasks.build import announced, face_settings, make_datamodule
 from deepfake.training.checkpoint import Recipe
 
 log = logging.getLogger(__name__)

@@ -9,11 +9,11 @@ from omegaconf import DictConfig
 
 from deepfake.config import to_plain
 from deepfake.errors import UserError
-from deepfake.reports.comparison import compare, print_comparison
-from deepfake.reports.comparison_page import write_comparison
+from deepfake.reports.compare import compare, print_comparison
+from deepfake.reports.compare_page import write_comparison
+from deepfake.reports.html import shown
 from deepfake.reports.runs import find_runs, read_run
-from deepfake.reports.tables import shown
-from deepfake.scoring.intervals import Resampling
+from deepfake.scoring.bootstrap import Resampling
 from deepfake.scoring.metrics import RATES
 
 log = logging.getLogger(__name__)

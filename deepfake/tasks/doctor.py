@@ -28,9 +28,8 @@ from deepfake.doctor.private import hidden
 from deepfake.doctor.requirements import extras, libraries
 from deepfake.doctor.sheet import gigabytes, print_end, print_facts, stage_line
 from deepfake.errors import SomeFailed, UserError
-from deepfake.reports.environment import commit
-from deepfake.reports.tables import shown
-from deepfake.reports.terminal import TextConsole
+from deepfake.reports.html import TextConsole, shown
+from deepfake.reports.runs import commit
 from deepfake.tasks.selftest import stages
 
 log = logging.getLogger(__name__)

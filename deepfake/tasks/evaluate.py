@@ -11,13 +11,12 @@ from deepfake.config import to_plain
 from deepfake.errors import UserError
 from deepfake.parallel import keep_freed_memory
 from deepfake.records import SPLITS
-from deepfake.tasks.assemble import make_datamodule, make_trainer, prepare
-from deepfake.tasks.protocol import announced_against
-from deepfake.tasks.results import conclude
-from deepfake.tasks.tracking import publish, tracked
-from deepfake.training.checkpoint import load_detector
+from deepfake.reports.run_page import conclude
+from deepfake.tasks.build import announced_against, make_datamodule, make_trainer, prepare
+from deepfake.training.callbacks import hush_copies
+from deepfake.training.checkpoint import read_detector
+from deepfake.training.loggers import publish, tracked
 from deepfake.training.module import DetectorModule
-from deepfake.training.progress import hush_copies
 
 
 def main(cfg: DictConfig, run_dir: Path) -> None:
@@ -27,7 +26,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     config = to_plain(cfg)
     if config["split"] not in SPLITS:
         raise UserError(f"split={config['split']}: must be one of {', '.join(SPLITS)}")
-    detector, recipe = load_detector(Path(config["checkpoint"]))
+    detector, recipe = read_detector(Path(config["checkpoint"]))
     datamodule = make_datamodule(
         cfg,
         recipe,

@@ -21,17 +21,13 @@ from torch.nn.functional import interpolate
 
 from deepfake.config import to_plain
 from deepfake.errors import Stopped, UserError
-from deepfake.faces.claims import replace_whole
+from deepfake.io import replace_whole
 from deepfake.models.detector import Detector
-from deepfake.prediction.model_card import make_card
-from deepfake.prediction.notes import make_notes
-from deepfake.prediction.onnx_detector import CROPS, package, session
-from deepfake.prediction.onnx_export import to_onnx
-from deepfake.prediction.torch_export import to_pt2
+from deepfake.prediction.export import make_card, to_onnx, to_pt2, write_card
+from deepfake.prediction.onnx_detector import CROPS, make_notes, package, session
 from deepfake.records import InputSpec
-from deepfake.reports.model_card import write_card
-from deepfake.reports.tables import shown
-from deepfake.tasks.weights import chosen_detector
+from deepfake.reports.html import shown
+from deepfake.tasks.build import chosen_detector
 
 log = logging.getLogger(__name__)
 

@@ -12,14 +12,12 @@ from rich.table import Table
 
 from deepfake.config import to_plain
 from deepfake.errors import SomeFailed
-from deepfake.faces.crop import decode_jpeg
-from deepfake.faces.fill import Filled
+from deepfake.faces.crops import decode_jpeg
+from deepfake.faces.extract import Filled
 from deepfake.faces.store import FaceStore, loss_of
 from deepfake.reports.contact_sheet import SheetTrack, choose_tracks, evenly, plot_tracks
-from deepfake.reports.tables import shown, write_json
-from deepfake.reports.terminal import TextConsole
-from deepfake.tasks.assemble import face_settings, make_fill, make_store
-from deepfake.tasks.protocol import announced
+from deepfake.reports.html import TextConsole, shown, write_json
+from deepfake.tasks.build import announced, face_settings, make_fill, make_store
 
 Row = dict[str, Any]
 

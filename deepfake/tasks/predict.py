@@ -21,24 +21,21 @@ from rich.progress import TextColumn
 
 from deepfake.config import to_plain
 from deepfake.errors import SomeFailed, UserError
-from deepfake.faces.claims import disk_is_full
+from deepfake.io import disk_is_full
 from deepfake.parallel import keep_freed_memory, progress_bar
-from deepfake.prediction.artifacts import Artifacts, explainable, page_of
-from deepfake.prediction.collection import Found, collect
-from deepfake.prediction.files import Judged, predict_files
+from deepfake.prediction.inputs import Found, collect
 from deepfake.prediction.journal import Journal
-from deepfake.prediction.loaded import LoadedDetector
-from deepfake.reports.environment import environment
-from deepfake.reports.model_facts import ModelFacts
-from deepfake.reports.prediction_page import Tally, write_index_page
+from deepfake.prediction.outputs import Artifacts, explainable, page_of
+from deepfake.prediction.predictor import Judged, LoadedDetector, predict_files
+from deepfake.reports.html import shown
+from deepfake.reports.prediction_page import ModelFacts, Tally, write_index_page
 from deepfake.reports.predictions import SCHEMA, write_predictions
-from deepfake.reports.tables import shown
+from deepfake.reports.runs import environment
 from deepfake.scoring.aggregate import TRACK_RULES, WINDOW_RULES
 from deepfake.scoring.decision import Decision
 from deepfake.scoring.prediction import Prediction
-from deepfake.tasks.assemble import make_executor, make_limits, pick_device
-from deepfake.tasks.stops import told
-from deepfake.tasks.weights import chosen_detector
+from deepfake.signals import told
+from deepfake.tasks.build import chosen_detector, make_executor, make_limits, pick_device
 
 log = logging.getLogger(__name__)
 

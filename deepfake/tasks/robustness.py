@@ -16,21 +16,19 @@ from omegaconf import DictConfig
 
 from deepfake.config import to_plain
 from deepfake.data.datamodule import FaceDataModule
-from deepfake.data.distort import ClipDistortion
-from deepfake.data.distortions import DISTORTIONS, LEVELS, SETTINGS
+from deepfake.data.distortions import DISTORTIONS, LEVELS, SETTINGS, ClipDistortion
 from deepfake.errors import UserError
 from deepfake.parallel import keep_freed_memory, progress_bar
 from deepfake.records import SPLITS
+from deepfake.reports.html import shown, write_csv, write_json
 from deepfake.reports.robustness import COLUMNS, print_robustness, write_robustness
-from deepfake.reports.tables import shown, write_csv, write_json
+from deepfake.reports.run_page import about
+from deepfake.scoring.bootstrap import Resampling
 from deepfake.scoring.evaluation import evaluate
-from deepfake.scoring.intervals import Resampling
-from deepfake.tasks.assemble import make_datamodule, make_trainer, prepare
-from deepfake.tasks.protocol import announced_against
-from deepfake.tasks.results import about
-from deepfake.training.checkpoint import load_detector
+from deepfake.tasks.build import announced_against, make_datamodule, make_trainer, prepare
+from deepfake.training.callbacks import hush_copies
+from deepfake.training.checkpoint import read_detector
 from deepfake.training.module import DetectorModule
-from deepfake.training.progress import hush_copies
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +39,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     hush_copies()
     config = to_plain(cfg)
     distortions = wanted(config)
-    detector, recipe = load_detector(Path(config["checkpoint"]))
+    detector, recipe = read_detector(Path(config["checkpoint"]))
     datamodule = make_datamodule(
         cfg, recipe, protocol=lambda: announced_against(config, recipe.protocol, run_dir)
     )

@@ -21,8 +21,8 @@ from omegaconf import DictConfig
 from deepfake.corpora.demo.corpus import person_of
 from deepfake.corpora.demo.fakes import real_frames, reenacted_frames
 from deepfake.corpora.demo.footage import random_footage
+from deepfake.io import write_csv
 from deepfake.records import SPLITS
-from deepfake.text import write_csv
 from deepfake.video.write import write_video
 
 CONF = Path(__file__).parents[2] / "conf"

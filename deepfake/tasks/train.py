@@ -18,26 +18,29 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMon
 from deepfake.config import build, to_plain
 from deepfake.corpora.protocols import Protocol
 from deepfake.errors import UserError
-from deepfake.faces.claims import sweep
+from deepfake.io import sweep, write_text
 from deepfake.parallel import keep_freed_memory
 from deepfake.records import FAKE, REAL
+from deepfake.reports.html import shown
 from deepfake.reports.plots import plot_history
-from deepfake.reports.tables import shown
+from deepfake.reports.run_page import conclude
 from deepfake.scoring.aggregate import TRACK_RULES, WINDOW_RULES
 from deepfake.scoring.decision import THRESHOLD_RULES, Decision, fitted
 from deepfake.scoring.metrics import goal
-from deepfake.tasks.assemble import face_settings, make_datamodule, make_trainer, prepare
-from deepfake.tasks.protocol import announced
-from deepfake.tasks.results import conclude
-from deepfake.tasks.stops import AGAIN, told
-from deepfake.tasks.tracking import publish, tracked
-from deepfake.tasks.weights import build_detector, take_weights
-from deepfake.text import write_text
+from deepfake.signals import AGAIN, told
+from deepfake.tasks.build import (
+    announced,
+    build_detector,
+    face_settings,
+    make_datamodule,
+    make_trainer,
+    prepare,
+    take_weights,
+)
+from deepfake.training.callbacks import EpochLines, FreezeBackbone, Throughput, hush_copies
 from deepfake.training.checkpoint import Recipe, read_checkpoint, read_recipe
-from deepfake.training.freezing import FreezeBackbone
+from deepfake.training.loggers import publish, tracked
 from deepfake.training.module import MONITORS, DetectorModule
-from deepfake.training.progress import EpochLines, hush_copies
-from deepfake.training.throughput import Throughput
 
 log = logging.getLogger(__name__)
 

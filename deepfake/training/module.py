@@ -1,4 +1,4 @@
-"""A detector in Lightning."""
+"""Window scores gathered over batches and processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, Metric
+from torchmetrics.utilities import dim_zero_cat
 
 from deepfake.data.dataset import Batch, SharedFrames
 from deepfake.models.detector import Detector
@@ -19,10 +20,47 @@ from deepfake.scoring.aggregate import WindowScores
 from deepfake.scoring.decision import Decision, fitted
 from deepfake.scoring.evaluation import LEVELS, measure
 from deepfake.scoring.metrics import RATES, goal
-from deepfake.scoring.video_scores import VideoScores
 from deepfake.training.checkpoint import KEY, Recipe, read_recipe
-from deepfake.training.param_groups import Optimizers, make_optimizer
-from deepfake.training.schedules import Schedule, constant
+from deepfake.training.optim import Optimizers, Schedule, constant, make_optimizer
+
+
+class VideoScores(Metric):
+    """Collects logits with keys and labels; gather() joins all processes and counts duplicates once."""
+
+    full_state_update = False
+    keys: list[Tensor]
+    logits: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("keys", default=[], dist_reduce_fx="cat")
+        self.add_state("logits", default=[], dist_reduce_fx="cat")
+
+    def update(
+        self, *, video: Tensor, track: Tensor, start: Tensor, frame: Tensor, label: Tensor, logit: Tensor
+    ) -> None:
+        """Add windows: keys (B,) int64, frame (B, T) int64, label (B,) of 0 or 1, logit (B,) float."""
+        keys = torch.stack([video, track, start, label.long()], dim=1)
+        self.keys.append(torch.cat([keys, frame], dim=1))
+        self.logits.append(logit.detach().double())
+
+    def compute(self) -> tuple[Tensor, Tensor]:
+        """Keys, labels and frames (W, 4 + T) int64 and logits (W,) float64 of all processes, as they came."""
+        if len(self.keys) == 0:
+            return torch.zeros(0, 5, dtype=torch.int64), torch.zeros(0, dtype=torch.float64)
+        return dim_zero_cat(self.keys), dim_zero_cat(self.logits)
+
+    def gather(self) -> tuple[WindowScores, dict[int, int]]:
+        """All windows so far, sorted by key, each once, and the label of each video."""
+        keys, logits = self.compute()
+        rows = keys.cpu().numpy()
+        video, track, start, label = rows[:, :4].T
+        scores = WindowScores(video, track, start, logits.cpu().numpy(), rows[:, 4:])
+        return scores.unique(), dict(zip(video.tolist(), label.tolist(), strict=True))
+
+
+# A detector in Lightning.
+
 
 MONITORS = ("val/loss", *(f"val/{level}_{rate}" for level in reversed(LEVELS) for rate in RATES))
 """What validation measures, by any of which a best epoch can be chosen."""

@@ -1,8 +1,4 @@
-"""Chosen frames of a video, decoded in one pass up to the last one: exact indices, one clip in memory.
-
-What no chosen frame leans on is not decoded: single frames that serve as no reference, and everything from
-the last frame that is wanted up to the key frame before the next one.
-"""
+"""Decoded frames as they are shown: RGB or reduced, whole or in part, converted when they are asked for."""
 
 from __future__ import annotations
 
@@ -11,16 +7,150 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import overload
 
 import av
+import cv2
 import numpy as np
+from PIL import Image, ImageOps
 
 from deepfake.errors import DecodeError
 from deepfake.records import Frames
+from deepfake.video.limits import LIMITS, LimitReached, Limits, check_file
 from deepfake.video.probe import Scan, open_video, scan
-from deepfake.video.shown import Decoded, Shown, to_rgb
 
 log = logging.getLogger(__name__)
+
+Decoded = av.VideoFrame | np.ndarray
+"""A frame as its reader gives it: PyAV's own, usually YUV, or RGB (H, W, 3) uint8, turned."""
+Part = tuple[slice, slice]
+"""Rows and columns of a picture."""
+PLANAR = frozenset("yuv420p yuvj420p yuv422p yuvj422p yuv444p yuvj444p".split())
+"""Formats whose frames are three planes of bytes."""
+FULL_CHROMA = frozenset({"yuv444p", "yuvj444p"})
+"""Those in which no pixel takes its colour from a neighbour."""
+
+
+class Shown(Sequence[np.ndarray]):
+    """Frames as (H, W, 3) uint8 RGB, each converted whenever it is asked for.
+
+    As the decoder gave them they take half the memory, and most are looked at once.
+    """
+
+    def __init__(self, frames: Sequence[Decoded]) -> None:
+        self.frames = frames
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @overload
+    def __getitem__(self, place: int) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, place: slice) -> Shown: ...
+    def __getitem__(self, place: int | slice) -> np.ndarray | Shown:
+        return Shown(self.frames[place]) if isinstance(place, slice) else to_rgb(self.frames[place])
+
+
+def shown_part(frames: Sequence[np.ndarray], place: int, part: Part) -> np.ndarray:
+    """A part (rows, columns) of a frame, (h, w, 3) uint8 RGB: the same bytes as if cut out of the whole.
+
+    Of a frame that is slow to convert, that with all its colours (H.264's High 4:4:4), no more is converted.
+    """
+    frame = frames.frames[place] if isinstance(frames, Shown) else frames[place]
+    if isinstance(frame, np.ndarray) or frame.format.name not in FULL_CHROMA or round(frame.rotation):
+        return to_rgb(frame)[part]
+    cut = av.VideoFrame.from_ndarray(np.stack([plane[part] for plane in planes_of(frame)]), frame.format.name)
+    cut.colorspace, cut.color_range = frame.colorspace, frame.color_range
+    return cut.to_ndarray(format="rgb24")
+
+
+def small_yuv(
+    frames: Sequence[np.ndarray],
+    place: int,
+    size: tuple[int, int],
+    part: Part = (slice(None), slice(None)),
+    *,
+    interpolation: int,
+) -> np.ndarray:
+    """A part (rows, columns) of a frame in Y, Cb, Cr, resized to (width, height): (height, width, 3) uint8.
+
+    A frame as the decoder gave it is not converted for that: its brightness has the video's own range.
+    """
+    frame = frames.frames[place] if isinstance(frames, Shown) else frames[place]
+    if isinstance(frame, av.VideoFrame) and frame.format.name in PLANAR and not round(frame.rotation):
+        whole = (frame.height, frame.width)
+        cuts = (plane[scaled(part, plane.shape, whole)] for plane in planes_of(frame))
+        return np.dstack([cv2.resize(cut, size, interpolation=interpolation) for cut in cuts])
+    rgb = cv2.resize(to_rgb(frame)[part], size, interpolation=interpolation)
+    return cv2.cvtColor(rgb, cv2.COLOR_RGB2YCrCb)[..., [0, 2, 1]]
+
+
+def planes_of(frame: av.VideoFrame) -> Iterator[np.ndarray]:
+    """The planes of a frame in one of the formats PLANAR, (h, w) uint8 each, not copied."""
+    for plane in frame.planes:
+        whole_lines = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+        yield whole_lines[:, : plane.width]
+
+
+def size_of(frames: Sequence[np.ndarray], place: int) -> tuple[int, int]:
+    """Height and width of a frame as shown, without converting it."""
+    frame = frames.frames[place] if isinstance(frames, Shown) else frames[place]
+    if isinstance(frame, np.ndarray):
+        return frame.shape[0], frame.shape[1]
+    turned = frame.rotation % 180 != 0
+    return (frame.width, frame.height) if turned else (frame.height, frame.width)
+
+
+def scaled(part: Part, shape: tuple[int, ...], whole: tuple[int, int]) -> Part:
+    """A part of a picture of whole (height, width) in a plane of another shape, at least one pixel of it."""
+    slices = []
+    for own, size, full in zip(part, shape, whole, strict=True):
+        start, stop, _ = own.indices(full)
+        first = min(start * size // full, size - 1)
+        slices.append(slice(first, max(-(-stop * size // full), first + 1)))
+    return slices[0], slices[1]
+
+
+def to_rgb(frame: Decoded) -> np.ndarray:
+    """The frame as shown, (H, W, 3) uint8, turned as its rotation asks."""
+    if isinstance(frame, np.ndarray):
+        return frame
+    rgb = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+    return np.ascontiguousarray(rgb)
+
+
+# Still images as videos of one frame.
+
+
+IMAGE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"])
+
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
+"""Others are read by other programs (EPS by Ghostscript), or by decoders that hardly anybody looks after."""
+
+
+def read_image(path: Path, limits: Limits = LIMITS) -> Frames:
+    """The image as shown (EXIF orientation applied), one RGB frame; raises DecodeError naming the file.
+
+    What is beyond the limits raises LimitReached, a DecodeError, before any of it is decoded.
+    """
+    check_file(path, limits)
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            limits.check_size(*image.size, image=True)
+            rgb = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except LimitReached as err:
+        raise LimitReached(f"{path}: {err}") from err
+    except Exception as err:  # Pillow raises many kinds for broken files
+        reason = str(err).splitlines()[0] if str(err) else type(err).__name__
+        raise DecodeError(f"{path}: not a readable image ({reason})") from err
+    return Frames([rgb], np.zeros(1, np.int64), np.zeros(1))
+
+
+# Chosen frames of a video, decoded in one pass up to the last one: exact indices, one clip in memory.
+#
+# What no chosen frame leans on is not decoded: single frames that serve as no reference, and everything from
+# the last frame that is wanted up to the key frame before the next one.
+
 
 SKIPPING = frozenset("h264 hevc mpeg2video mpeg4".split())
 """Codecs whose decoder takes or leaves each frame as told; that of AV1 works ahead and loses wanted ones."""

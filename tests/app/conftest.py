@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepfake.app.queue import Errand
-from deepfake.app.worker import ErrandFailed, Report
+from deepfake.app.jobs import Errand, ErrandFailed, Report
 from deepfake.video.write import write_video
 
 

@@ -4,7 +4,7 @@ import os
 import time
 from typing import Any
 
-from deepfake.app.worker import Report
+from deepfake.app.jobs import Report
 from deepfake.errors import UserError
 
 

@@ -12,18 +12,15 @@ import numpy as np
 import pytest
 from omegaconf import DictConfig
 
-from deepfake.app import answer as answers
-from deepfake.app.answer import Judge, Watch
-from deepfake.app.kinds import Limits
-from deepfake.app.queue import Errand
+from deepfake.app import jobs as answers
+from deepfake.app.jobs import Errand, Judge, Watch
+from deepfake.app.uploads import Limits
 from deepfake.errors import DecodeError, UserError
-from deepfake.faces.jobs import faces_of
-from deepfake.faces.spill import Crops
+from deepfake.faces.extract import Crops, faces_of
 from deepfake.faces.video_faces import VideoFaces
-from deepfake.prediction.judge import judge
-from deepfake.prediction.loaded import load_detector
+from deepfake.prediction.predictor import judge, load_detector
 from deepfake.records import Frames
-from deepfake.reports.model_facts import ModelFacts
+from deepfake.reports.prediction_page import ModelFacts
 from deepfake.tasks.app import make_judge
 from deepfake.video.write import write_video
 

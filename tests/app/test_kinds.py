@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepfake.app.kinds import HEAD_BYTES, Limits, check, suffix_of
+from deepfake.app.uploads import HEAD_BYTES, Limits, check, suffix_of
 from deepfake.errors import UserError
 from deepfake.video.write import write_video
 

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page
 
-from deepfake.faces.jobs import faces_of
-from deepfake.prediction.judge import judge
-from deepfake.training.checkpoint import load_detector
+from deepfake.faces.extract import faces_of
+from deepfake.prediction.predictor import judge
+from deepfake.training.checkpoint import read_detector
 from deepfake.video.write import write_video
 
 ROOT = Path(__file__).parents[2]
@@ -95,7 +95,7 @@ def test_twenty_requests_at_once_get_each_the_answer_of_its_own_file(
     with ThreadPoolExecutor(1) as thread:  # in this one Playwright's loop may be running
         answers = thread.submit(asyncio.run, ask_all()).result()
     assert uploads(folder) == []
-    detector, recipe = load_detector(checkpoint)
+    detector, recipe = read_detector(checkpoint)
     direct = {
         file: judge(detector, recipe, str(file), faces_of(file, recipe.face_settings, device="cpu"))
         for file in set(files)
@@ -179,7 +179,7 @@ def test_a_dropped_video_is_uploaded_judged_and_shown(
         steps.add(re.sub(r",? (\d+ %|…)$", "", card.locator("small").first.inner_text()))
     known = "uploading|next in the queue|reading|looking for faces|scoring|drawing the video"
     assert any(re.fullmatch(known, step) for step in steps), steps
-    detector, recipe = load_detector(checkpoint)
+    detector, recipe = read_detector(checkpoint)
     direct = judge(detector, recipe, "", faces_of(videos[0], recipe.face_settings, device="cpu"))
     assert direct.prob is not None
     assert verdict.inner_text().lower() == direct.verdict

@@ -11,10 +11,9 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
-from deepfake.app.guard import HEADERS, known_name
-from deepfake.app.queue import Queue
-from deepfake.app.server import make_app
-from deepfake.reports.model_facts import ModelFacts
+from deepfake.app.jobs import Queue
+from deepfake.app.server import HEADERS, known_name, make_app
+from deepfake.reports.prediction_page import ModelFacts
 
 ABOUT = ModelFacts(
     checkpoint="best.ckpt", threshold=0.645, threshold_origin="fitted on «demo»", undetermined_margin=0.1

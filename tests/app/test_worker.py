@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deepfake.app.worker import ErrandFailed, Worker
+from deepfake.app.jobs import ErrandFailed, Worker
 from deepfake.errors import UserError
 
 

@@ -5,8 +5,8 @@ import pytest
 from facenet_pytorch import MTCNN
 from PIL import Image
 
-from deepfake.benchmarks.baseline import largest, main_boxes, usual_crops, usual_detector
-from deepfake.benchmarks.films import Film
+from benchmarks.baseline import largest, main_boxes, usual_crops, usual_detector
+from benchmarks.films import Film
 
 
 @pytest.fixture(scope="module")

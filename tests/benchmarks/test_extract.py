@@ -2,9 +2,8 @@ from collections import Counter
 
 import pytest
 
-from deepfake.benchmarks.extract import compare
-from deepfake.benchmarks.race import Times
-from deepfake.benchmarks.timing import Turn, medians, timed_turns, wall_s
+from benchmarks.bench import Turn, medians, timed_turns, wall_s
+from benchmarks.extract import Times, compare
 
 
 def rounds(**seconds: tuple[float, ...]) -> list[tuple[str, float]]:

@@ -4,10 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepfake.benchmarks.films import CYCLE_FRAMES, Film, benchmark_videos, listed, long_films
-from deepfake.benchmarks.scene import film, random_scene
+from benchmarks.films import CYCLE_FRAMES, Film, benchmark_videos, film, listed, long_films, random_scene
 from deepfake.errors import UserError
-from deepfake.faces.detect import FaceDetector
+from deepfake.faces.detector import FaceDetector
 from deepfake.video.probe import probe
 
 

@@ -1,4 +1,4 @@
-from deepfake.benchmarks.reading import windows_held
+from benchmarks.store import windows_held
 from deepfake.faces.extract import to_table
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.video_faces import VideoFaces

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepfake.benchmarks.baseline import usual_detector
-from deepfake.benchmarks.recall import Recall, face_recall, unmatched
+from benchmarks.baseline import usual_detector
+from benchmarks.extract import Recall, face_recall, unmatched
 from deepfake.faces.extract import to_table
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
@@ -52,7 +52,7 @@ def test_the_main_face_is_the_largest_that_the_baseline_is_sure_of(
     store.write("a", faces_at((3, (0, 0, 10, 10))))
     animal, person = (50, 50, 90, 90), (0, 0, 10, 10)
     found = [(3, np.array([animal, person], np.float32), np.array([0.92, 0.99], np.float32))]
-    monkeypatch.setattr("deepfake.benchmarks.recall.detected", lambda *_: found)
+    monkeypatch.setattr("benchmarks.extract.detected", lambda *_: found)
     video = Video(key="a", path=tmp_path / "a.mp4", corpus="x", label=REAL, method="real")
     main, kept = face_recall(store, [video], usual_detector("cpu"))
     assert (main.faces, main.missed) == (1, [])

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from deepfake.benchmarks.bench import Bench
-from deepfake.benchmarks.extract import measure_memory
-from deepfake.benchmarks.films import long_films
+from benchmarks import run as benchmark
+from benchmarks.bench import Bench
+from benchmarks.extract import measure_memory
+from benchmarks.films import long_films
 from deepfake.errors import UserError
 from deepfake.faces.settings import FaceSettings
-from deepfake.tasks import benchmark
 
 Composed = Callable[..., DictConfig]
 TINY = ("num_films=1", "film_size=[320,240]", "film_frames=24", "repeats=1", "num_workers=1", "device=cpu")

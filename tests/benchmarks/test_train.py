@@ -7,10 +7,10 @@ import torch
 from omegaconf import DictConfig
 from torch.optim import SGD
 
-from deepfake.benchmarks.bench import Bench
-from deepfake.benchmarks.films import benchmark_videos
-from deepfake.benchmarks.store import filled
-from deepfake.benchmarks.train import Course, measure_synthetic, with_labels
+from benchmarks.bench import Bench
+from benchmarks.films import benchmark_videos
+from benchmarks.store import filled
+from benchmarks.train import Course, measure_synthetic, with_labels
 from deepfake.config import build
 from deepfake.faces.settings import FaceSettings
 from deepfake.models.detector import Detector

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from deepfake.corpora.celebdf import celebdf_corpus
-from deepfake.corpora.leaks import audit
+from deepfake.corpora.leakage import audit
 from deepfake.corpora.protocols import apply_protocol
 from deepfake.errors import UserError
 

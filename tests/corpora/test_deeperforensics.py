@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from deepfake.corpora.deeperforensics import VARIANTS, deeperforensics_corpus
-from deepfake.corpora.leaks import audit
+from deepfake.corpora.leakage import audit
 from deepfake.corpora.protocols import Protocol, apply_protocol
 from deepfake.errors import UserError
 

@@ -80,7 +80,7 @@ def test_a_fake_differs_from_its_footage_in_the_face_only(corpus: list[Video]) -
 
 
 def test_the_face_detector_finds_every_head_and_nothing_else(corpus: list[Video]) -> None:
-    from deepfake.faces.detect import FaceDetector
+    from deepfake.faces.detector import FaceDetector
 
     detector = FaceDetector()
     counts = [len(detector(next(read_clips(v.path, [np.array([20])])).rgb)[0]) for v in corpus[::4]]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from deepfake.corpora.ffpp import METHODS, ffpp_corpus
-from deepfake.corpora.leaks import audit
+from deepfake.corpora.leakage import audit
 from deepfake.corpora.protocols import apply_protocol
 from deepfake.errors import UserError
 from deepfake.records import Video

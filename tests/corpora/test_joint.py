@@ -3,8 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from deepfake.corpora.joint import join
-from deepfake.corpora.protocols import Protocol
+from deepfake.corpora.protocols import Protocol, join
 from deepfake.errors import UserError
 from deepfake.records import Video
 

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from deepfake.corpora.leaks import Footprint, Share, audit, leaks, overlap
+from deepfake.corpora.leakage import Footprint, Share, audit, leaks, overlap
 from deepfake.records import Video
 
 

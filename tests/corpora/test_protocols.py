@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from deepfake.corpora.corpus import Corpus
-from deepfake.corpora.leaks import audit
+from deepfake.corpora.leakage import audit
 from deepfake.corpora.protocols import apply_protocol, describe, read_identities
 from deepfake.errors import UserError
 from deepfake.records import Video

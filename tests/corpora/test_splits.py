@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepfake.corpora.names import identities_of
+from deepfake.corpora.corpus import identities_of
 from deepfake.corpora.splits import components, describe_split, links_of, split_by_group
 from deepfake.errors import UserError
 from deepfake.records import Video

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfake.corpora import disjoint
-from deepfake.corpora.disjoint import largest_disjoint
-from deepfake.corpora.splits import components, links_of, split_by_group
+from deepfake.corpora import splits as disjoint
+from deepfake.corpora.splits import components, largest_disjoint, links_of, split_by_group
 from deepfake.errors import UserError
 from deepfake.records import FAKE, REAL, SPLITS, Video
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from deepfake.corpora.folder import table_corpus
 from deepfake.corpora.protocols import apply_protocol
-from deepfake.corpora.table import table_corpus
 from deepfake.errors import UserError
 
 Touch = Callable[[Path, Iterable[str]], Path]

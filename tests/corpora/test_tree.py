@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deepfake.corpora.tree import FolderCount, count, list_folder, resolve
+from deepfake.corpora.corpus import FolderCount, count, list_folder, resolve
 
 Touch = Callable[[Path, Iterable[str]], Path]
 NUMBER = re.compile(r"\d{3}")

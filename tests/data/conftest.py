@@ -5,9 +5,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from deepfake.data.face_mask import LANDMARKS
-from deepfake.data.transforms import Sample
-from deepfake.faces.crop import encode_jpeg
+from deepfake.data.augment import Sample
+from deepfake.data.selfblend import LANDMARKS
+from deepfake.faces.crops import encode_jpeg
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
 from deepfake.faces.video_faces import SCHEMA, VideoFaces

@@ -5,14 +5,13 @@ import pytest
 from torch.utils.data import BatchSampler
 
 from deepfake.corpora.protocols import Protocol
+from deepfake.data.augment import Sample, WindowTransform
 from deepfake.data.datamodule import FaceDataModule
-from deepfake.data.transforms import Sample, WindowTransform
 from deepfake.data.windows import TrackFrames
 from deepfake.errors import UserError
-from deepfake.faces.fill import Filled
+from deepfake.faces.extract import Filled, Work
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
-from deepfake.faces.work import Work
 from deepfake.records import InputSpec
 
 SPEC = InputSpec(size=8, margin=1.3, mean=(0, 0, 0), std=(1, 1, 1))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from deepfake.data.augment import fit
 from deepfake.data.datamodule import padded_share
 from deepfake.data.dataset import (
     SharedFramesDataset,
@@ -12,9 +13,8 @@ from deepfake.data.dataset import (
     WindowSampler,
     window_crops,
 )
-from deepfake.data.distort import ClipDistortion
-from deepfake.data.transforms import fit
-from deepfake.faces.crop import decode_jpeg
+from deepfake.data.distortions import ClipDistortion
+from deepfake.faces.crops import decode_jpeg
 from deepfake.faces.store import FaceStore
 from deepfake.records import InputSpec, Window
 

@@ -4,16 +4,17 @@ import cv2
 import numpy as np
 import pytest
 
-from deepfake.data.distort import ClipDistortion, Distort
+from deepfake.data.augment import Sample
 from deepfake.data.distortions import (
     DEEPERFORENSICS,
     DISTORTIONS,
     LEVELS,
     SETTINGS,
+    ClipDistortion,
+    Distort,
     block_wise,
     gaussian_noise,
 )
-from deepfake.data.transforms import Sample
 from deepfake.errors import UserError
 
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from deepfake.config import build
-from deepfake.data.distort import Distort
-from deepfake.data.perturb import FrameNoise, Perturb
-from deepfake.data.transforms import Sample, WindowTransform
+from deepfake.data.augment import FrameNoise, Perturb, Sample, WindowTransform
+from deepfake.data.distortions import Distort
 from deepfake.errors import UserError
 
 MAKERS: list[Callable[[float], WindowTransform]] = [

@@ -6,9 +6,20 @@ import numpy as np
 import pytest
 
 from deepfake.config import build
-from deepfake.data.face_mask import CANVAS, LANDMARKS, REGIONS, canvas_to_faces, draw_mask, on_canvas, warp
-from deepfake.data.selfblend import SelfBlend, blend, self_blend, small_affine
-from deepfake.data.transforms import Albumentations, Sample, WindowTransform
+from deepfake.data.augment import Albumentations, Sample, WindowTransform
+from deepfake.data.selfblend import (
+    CANVAS,
+    LANDMARKS,
+    REGIONS,
+    SelfBlend,
+    blend,
+    canvas_to_faces,
+    draw_mask,
+    on_canvas,
+    self_blend,
+    small_affine,
+    warp,
+)
 from deepfake.errors import UserError
 from deepfake.records import FAKE, REAL
 

@@ -6,9 +6,9 @@ import pytest
 from torch.utils.data import DataLoader
 
 from deepfake.config import build
+from deepfake.data.augment import Sample, WindowTransform, fit, fit_points
 from deepfake.data.dataset import Batch, StoredCrops, WindowDataset, WindowSampler, window_landmarks
-from deepfake.data.transforms import Sample, WindowTransform, fit, fit_points
-from deepfake.faces.crop import cut
+from deepfake.faces.crops import cut
 from deepfake.faces.store import FaceStore
 from deepfake.records import InputSpec, Window
 

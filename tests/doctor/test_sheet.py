@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from deepfake.doctor.sheet import print_end, print_facts, stage_line
-from deepfake.reports.terminal import TextConsole
+from deepfake.reports.html import TextConsole
 
 REPORT: dict[str, Any] = {
     "about": {"deepfake": "0.1.0", "commit": "abc", "python": "3.11", "system": "Linux", "ffmpeg": "8.1"},

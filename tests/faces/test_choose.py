@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from deepfake.errors import DecodeError, UserError
-from deepfake.faces import fill, jobs
-from deepfake.faces.choose import Choice, choose, mask_shares, region_shares
+from deepfake.faces import extract as fill
+from deepfake.faces import extract as jobs
 from deepfake.faces.extract import to_table
+from deepfake.faces.main_face import Choice, choose, mask_shares, region_shares
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import MISSED, FaceStore, read_about
 from deepfake.faces.video_faces import METADATA_KEY, VideoFaces

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from deepfake.faces.claims import claim, replace_whole, sweep
+from deepfake.io import claim, replace_whole, sweep
 
 OTHER = """
 import os, sys, time
 from pathlib import Path
-from deepfake.faces.claims import claim
+from deepfake.io import claim
 with claim(Path(sys.argv[1])) as mine:
     (Path(sys.argv[1]).parent / f".{Path(sys.argv[1]).name}.0123456789ab.tmp").write_bytes(b"half")
     print(mine, flush=True)
@@ -54,7 +54,7 @@ def test_where_nothing_can_be_locked_work_goes_on_and_nothing_is_swept(
     def no_locks(_: object) -> None:
         raise OSError("no locks available")
 
-    monkeypatch.setattr("deepfake.faces.claims.FileLock.acquire", no_locks)
+    monkeypatch.setattr("deepfake.io.FileLock.acquire", no_locks)
     with claim(tmp_path / "a.arrow") as mine:
         assert mine
     (tmp_path / ".a.arrow.0123456789ab.tmp").write_bytes(b"somebody may be at it")

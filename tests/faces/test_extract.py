@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from deepfake.faces import extract
-from deepfake.faces.extract import extract_faces
+from deepfake.faces.extract import Stopwatch, extract_faces
 from deepfake.faces.settings import FaceSettings
-from deepfake.faces.stopwatch import Stopwatch
 from deepfake.records import Detections, Frames, VideoInfo
-from deepfake.video.shown import Shown
+from deepfake.video.decode import Shown
 
 INFO = VideoInfo(num_frames=99, fps=25, width=200, height=200, rotation_deg=0, codec="h264", container="mov")
 BOX = np.array([[60, 60, 120, 140]], np.float32)

@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 
 from deepfake.errors import Stopped, UserError
-from deepfake.faces import fill, jobs, work
-from deepfake.faces.claims import claim
+from deepfake.faces import extract as fill
+from deepfake.faces import extract as jobs
+from deepfake.faces import extract as work
 from deepfake.faces.extract import to_table
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
 from deepfake.faces.video_faces import VideoFaces
+from deepfake.io import claim
 from deepfake.parallel import Executor
 from deepfake.records import REAL, Video, VideoInfo
 

@@ -6,7 +6,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deepfake.faces.follow import (
+from deepfake.faces.association import (
+    clearest,
+    covered,
+    doubtful,
+    expected_box,
+    link_shot,
+    speed_of,
+    split_changed,
+)
+from deepfake.faces.settings import FaceSettings
+from deepfake.faces.tracker import (
     LookFollower,
     PositionFollower,
     Shot,
@@ -15,9 +25,6 @@ from deepfake.faces.follow import (
     follower_for,
     join_cost,
 )
-from deepfake.faces.link import clearest, doubtful, expected_box, link_shot, speed_of, split_changed
-from deepfake.faces.settings import FaceSettings
-from deepfake.faces.track import covered
 from deepfake.records import Detections, Frames
 
 Box = tuple[float, float, float, float]

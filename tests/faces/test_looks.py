@@ -4,10 +4,9 @@ import av
 import numpy as np
 import pytest
 
-from deepfake.faces.cuts import cut_places, scene_looks, split
-from deepfake.faces.looks import apart, blurred, face_look, scene_look
+from deepfake.faces.appearance import apart, blurred, cut_places, face_look, scene_look, scene_looks, split
 from deepfake.records import Frames
-from deepfake.video.shown import Shown, size_of, small_yuv, to_rgb
+from deepfake.video.decode import Shown, size_of, small_yuv, to_rgb
 
 RED, BLUE = (200, 40, 40), (40, 40, 200)
 BOX = np.array([20, 20, 60, 70], np.float32)

@@ -14,13 +14,13 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from deepfake.errors import Stopped, UserError
-from deepfake.faces import mirror
-from deepfake.faces.claims import claim
+from deepfake.faces import remote_store as mirror
 from deepfake.faces.extract import to_table
-from deepfake.faces.mirror import cache_folder, fetch, is_url, public
+from deepfake.faces.remote_store import cache_folder, fetch, is_url, public
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
 from deepfake.faces.video_faces import VideoFaces
+from deepfake.io import claim
 from deepfake.records import REAL, Video, VideoInfo
 
 KEYS = ["real/a", "Deepfakes/c 23/b#1", "Deepfakes/c 23/d"]

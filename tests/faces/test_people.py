@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from company_films import Film, kept_tracks
+from multi_person_scenes import Film, kept_tracks
 
-from deepfake.faces.jobs import faces_of
+from deepfake.faces.extract import faces_of
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.video_faces import VideoFaces
 

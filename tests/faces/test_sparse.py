@@ -3,7 +3,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from deepfake.faces.sparse import agreement, detect_clip, key_steps
+from deepfake.faces.detector import agreement, detect_clip, key_steps
 from deepfake.records import Detections
 
 FRAMES = [np.full((2, 2, 3), step, np.uint8) for step in range(8)]

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deepfake.faces.extract import ROWS_AT_ONCE, Crops, gathered
 from deepfake.faces.settings import FaceSettings
-from deepfake.faces.spill import ROWS_AT_ONCE, Crops, gathered
 from deepfake.faces.video_faces import SCHEMA, VideoFaces
 from deepfake.records import VideoInfo
 

@@ -6,7 +6,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from deepfake.errors import UserError
-from deepfake.faces import fill
+from deepfake.faces import extract as fill
 from deepfake.faces.extract import to_table
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from deepfake.faces.track import iou, join_clips, jump, link_clip, match
+from deepfake.faces.association import iou, join_clips, jump, link_clip, match
 from deepfake.records import Detections
 
 

@@ -6,10 +6,18 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfake.faces.follow import Follower, LookFollower, PositionFollower, Shot
-from deepfake.faces.link import link_shot, split_changed
+from deepfake.faces.association import (
+    Tracklet,
+    covered,
+    iou,
+    join_clips,
+    link_clip,
+    link_shot,
+    match,
+    split_changed,
+)
 from deepfake.faces.settings import FaceSettings
-from deepfake.faces.track import Tracklet, covered, iou, join_clips, link_clip, match
+from deepfake.faces.tracker import Follower, LookFollower, PositionFollower, Shot
 from deepfake.records import Detections, Frames
 
 HEIGHT, WIDTH = 60, 120

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig
 
+from benchmarks import fuzz
+from benchmarks import fuzz as campaign
+from benchmarks.fuzz import KINDS
 from deepfake.errors import SomeFailed, UserError
-from deepfake.fuzz import campaign
-from deepfake.fuzz.campaign import KINDS
-from deepfake.tasks import fuzz
 
 Composed = Callable[..., DictConfig]
 

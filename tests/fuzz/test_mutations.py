@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepfake.fuzz.campaign import KINDS, kind_of, make_files, outcome_of, tally, unaccounted
-from deepfake.fuzz.mutations import MUTATIONS, put
+from benchmarks.fuzz import KINDS, MUTATIONS, kind_of, make_files, outcome_of, put, tally, unaccounted
 
 WHOLE = b"\0\0\0\x18ftypisom" + b"moovmvhdtkhdmdhdavc1stszsttsstsc".join([bytes(300)] * 3) + b"mdat" * 50
 

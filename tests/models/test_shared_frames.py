@@ -6,13 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from deepfake.benchmarks.windows import awaken
+from benchmarks.windows import awaken
 from deepfake.data.windows import TrackFrames, eval_windows
-from deepfake.models.detector import Detector
+from deepfake.models.detector import Detector, score_windows
 from deepfake.models.efficientnet import EfficientNet
 from deepfake.models.heads import LinearHead, LSTMHead
 from deepfake.models.mesonet import Meso4, MesoInception4
-from deepfake.models.shared_frames import score_windows
 from deepfake.records import InputSpec
 
 FIRST_ROW = 7

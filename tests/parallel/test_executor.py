@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 import pytest
 
-from deepfake.benchmarks.memory import peak_memory_mb
+from benchmarks.bench import peak_memory_mb
 from deepfake.errors import UserError
 from deepfake.parallel import Executor, Failure, feed, worker
 

@@ -11,17 +11,14 @@ from PIL import Image
 from talkies import audio_packets, talkie
 from torch import Tensor
 
+from deepfake.data.augment import centre_of
 from deepfake.data.dataset import to_tensor, window_crops
-from deepfake.data.transforms import centre_of
 from deepfake.errors import DecodeError, SomeFailed, UserError
-from deepfake.faces.crop import decode_jpeg
-from deepfake.prediction import artifacts
+from deepfake.faces.crops import decode_jpeg
+from deepfake.prediction import outputs as artifacts
 from deepfake.prediction.explain import with_heat
-from deepfake.prediction.files import predict_video
-from deepfake.prediction.loaded import LoadedDetector
-from deepfake.prediction.reading import read_file
-from deepfake.reports.model_facts import ModelFacts
-from deepfake.reports.prediction_page import page_name
+from deepfake.prediction.predictor import LoadedDetector, predict_video, read_file
+from deepfake.reports.prediction_page import ModelFacts, page_name
 from deepfake.tasks import predict
 from deepfake.video.probe import scan
 from deepfake.video.write import write_timed_video

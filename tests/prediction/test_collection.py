@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from deepfake.errors import UserError
-from deepfake.prediction.collection import collect
+from deepfake.prediction.inputs import collect
 
 
 @pytest.fixture

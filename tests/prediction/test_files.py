@@ -13,10 +13,9 @@ from PIL import Image
 import deepfake
 from deepfake.errors import DecodeError, UserError
 from deepfake.parallel import Executor
-from deepfake.prediction import reading
-from deepfake.prediction.collection import collect
-from deepfake.prediction.files import predict_files
-from deepfake.prediction.loaded import LoadedDetector
+from deepfake.prediction import predictor as reading
+from deepfake.prediction.inputs import collect
+from deepfake.prediction.predictor import LoadedDetector, predict_files
 from deepfake.scoring.prediction import Prediction
 
 

@@ -11,11 +11,10 @@ from films import film, sound
 from PIL import Image
 
 from deepfake.parallel import Executor
-from deepfake.prediction.collection import collect
-from deepfake.prediction.files import predict_files
-from deepfake.prediction.loaded import LoadedDetector
+from deepfake.prediction.inputs import collect
+from deepfake.prediction.predictor import LoadedDetector, predict_files
 from deepfake.scoring.prediction import Prediction
-from deepfake.video.images import IMAGE_SUFFIXES
+from deepfake.video.decode import IMAGE_SUFFIXES
 
 NUM_FRAMES = 10
 CODECS: dict[str, tuple[str, dict[str, str]]] = {

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from deepfake.parallel import Executor
-from deepfake.prediction import files
-from deepfake.prediction.collection import collect
-from deepfake.prediction.loaded import LoadedDetector
-from deepfake.prediction.reading import FileRead, read_file
+from deepfake.prediction import predictor as files
+from deepfake.prediction.inputs import collect
+from deepfake.prediction.predictor import FileRead, LoadedDetector, read_file
 
 
 def read_with_a_bad_decoder(path: Path, **how: Any) -> FileRead:

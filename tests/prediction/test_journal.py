@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from deepfake.prediction.collection import Found
-from deepfake.prediction.files import Judged
+from deepfake.prediction.inputs import Found
 from deepfake.prediction.journal import Journal
-from deepfake.prediction.reading import Stamp, sha256
+from deepfake.prediction.predictor import Judged, Stamp, sha256
 from deepfake.scoring.prediction import Prediction
 
 
@@ -105,7 +104,7 @@ def test_a_file_that_could_not_be_read_is_tried_again_and_the_last_line_counts(
 def test_one_small_picture_is_kept_of_those_that_were_cut_out(tmp_path: Path, file: Found) -> None:
     import numpy as np
 
-    from deepfake.faces.crop import decode_jpeg, encode_jpeg
+    from deepfake.faces.crops import decode_jpeg, encode_jpeg
     from deepfake.scoring.prediction import FaceShot
 
     large = encode_jpeg(np.full((400, 400, 3), 99, np.uint8), 95)

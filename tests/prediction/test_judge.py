@@ -6,12 +6,11 @@ import pytest
 
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.video_faces import SCHEMA, VideoFaces
-from deepfake.prediction.judge import ENOUGH_FRAMES, interval, judge, score_faces, spans
-from deepfake.prediction.loaded import LoadedDetector
+from deepfake.prediction.predictor import ENOUGH_FRAMES, LoadedDetector, interval, judge, score_faces, spans
 from deepfake.records import VideoInfo
 from deepfake.scoring.aggregate import WindowScores
+from deepfake.scoring.bootstrap import window_interval
 from deepfake.scoring.decision import Decision
-from deepfake.scoring.intervals import window_interval
 
 INFO = VideoInfo(
     num_frames=500,
@@ -29,7 +28,7 @@ def faces_on(frames: Sequence[int], sampled: Sequence[int]) -> VideoFaces:
     """One face on some of the sampled frames, which all differ a little."""
     import pyarrow as pa
 
-    from deepfake.faces.crop import encode_jpeg
+    from deepfake.faces.crops import encode_jpeg
 
     rng = np.random.default_rng(0)
     rows = [
@@ -80,7 +79,7 @@ def test_windows_scored_in_blocks_have_the_same_probs(
 ) -> None:
     faces = faces_on(range(40), range(40))
     whole = score_faces(detector.detector, detector.recipe, faces)
-    monkeypatch.setattr("deepfake.prediction.judge.WINDOWS_AT_ONCE", 7)
+    monkeypatch.setattr("deepfake.prediction.predictor.WINDOWS_AT_ONCE", 7)
     blocks = score_faces(detector.detector, detector.recipe, faces)
     assert blocks.logit == pytest.approx(whole.logit, abs=1e-5)
     assert blocks.frame.tolist() == whole.frame.tolist()

@@ -15,18 +15,16 @@ import onnxruntime
 import pytest
 import torch
 
-from deepfake.benchmarks.windows import awaken
+from benchmarks.windows import awaken
 from deepfake.errors import UserError
 from deepfake.faces.settings import FaceSettings
 from deepfake.models.detector import Detector
 from deepfake.models.heads import LSTMHead
 from deepfake.models.mesonet import Meso4
-from deepfake.prediction.artifacts import explainable
-from deepfake.prediction.loaded import LoadedDetector, load_detector
-from deepfake.prediction.notes import make_notes, read_notes
-from deepfake.prediction.onnx_detector import load_onnx, session
-from deepfake.prediction.onnx_export import to_onnx
-from deepfake.prediction.scorer import load_scorer
+from deepfake.prediction.export import to_onnx
+from deepfake.prediction.onnx_detector import load_onnx, make_notes, read_notes, session
+from deepfake.prediction.outputs import explainable
+from deepfake.prediction.predictor import LoadedDetector, load_detector, load_scorer
 from deepfake.records import InputSpec
 from deepfake.training.checkpoint import Recipe
 

@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from company_films import Film, kept_tracks
+from multi_person_scenes import Film, kept_tracks
 from omegaconf import DictConfig
 
 import deepfake
-from deepfake.faces.jobs import faces_of
+from deepfake.faces.extract import faces_of
 from deepfake.parallel import Executor
-from deepfake.prediction.collection import collect
-from deepfake.prediction.files import predict_files
-from deepfake.prediction.loaded import LoadedDetector
-from deepfake.tasks.weights import chosen_detector
+from deepfake.prediction.inputs import collect
+from deepfake.prediction.predictor import LoadedDetector, predict_files
+from deepfake.tasks.build import chosen_detector
 
 Company = Callable[[str], Film]
 Composed = Callable[..., DictConfig]
@@ -53,7 +52,7 @@ def test_faces_too_many_for_memory_are_judged_the_same_and_leave_nothing_behind(
         return judged
 
     in_memory = predicted()
-    monkeypatch.setattr("deepfake.faces.spill.SPILL_BYTES", 10_000)
+    monkeypatch.setattr("deepfake.faces.extract.SPILL_BYTES", 10_000)
     spilled = predicted(spill=tmp_path / "spill")
     assert in_memory.faces.spilled is None
     assert spilled.faces.spilled.parent == tmp_path / "spill"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from deepfake.faces.crop import encode_jpeg
+from deepfake.faces.crops import encode_jpeg
 from deepfake.faces.extract import to_table
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.video_faces import VideoFaces

@@ -10,8 +10,8 @@ from talkies import audio_packets, talkie
 
 from deepfake.errors import DecodeError
 from deepfake.faces.video_faces import VideoFaces
-from deepfake.reports import annotated
-from deepfake.reports.annotated import face_marks, fit_even, frame_probs, known_frames, write_annotated
+from deepfake.reports import annotate as annotated
+from deepfake.reports.annotate import face_marks, fit_even, frame_probs, known_frames, write_annotated
 from deepfake.scoring.prediction import Prediction, TrackPrediction, WindowPrediction
 from deepfake.video.probe import probe, scan
 

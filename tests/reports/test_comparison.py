@@ -2,8 +2,8 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 
-from deepfake.reports.comparison import compare, markdown, plotted_key, points
-from deepfake.reports.comparison_page import write_comparison
+from deepfake.reports.compare import compare, markdown, plotted_key, points
+from deepfake.reports.compare_page import write_comparison
 from deepfake.reports.runs import read_run
 
 WriteRun = Callable[..., Path]

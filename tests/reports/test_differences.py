@@ -7,12 +7,10 @@ import numpy as np
 import pytest
 
 from deepfake.errors import UserError
-from deepfake.reports.comparison import compare, markdown
-from deepfake.reports.comparison_page import labels, write_comparison
-from deepfake.reports.differences import ScoredVideos, holm
-from deepfake.reports.overlays import method_aurocs
+from deepfake.reports.compare import ScoredVideos, compare, holm, markdown
+from deepfake.reports.compare_page import labels, method_aurocs, write_comparison
 from deepfake.reports.runs import read_run
-from deepfake.scoring.intervals import Resampling, paired_difference
+from deepfake.scoring.bootstrap import Resampling, paired_difference
 
 WriteRun = Callable[..., Path]
 HOW = Resampling(num=200)

@@ -1,7 +1,7 @@
 import cv2
 import numpy as np
 
-from deepfake.reports.heat import overlay
+from deepfake.reports.annotate import overlay
 
 
 def face() -> np.ndarray:

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from deepfake.reports.marks import Mark, annotate, text_mask
-from deepfake.reports.palette import FAKE_COLOUR, REAL_COLOUR, rgb_of
-from deepfake.reports.people import clock
+from deepfake.reports.annotate import Mark, annotate, text_mask
+from deepfake.reports.html import clock
+from deepfake.reports.plots import FAKE_COLOUR, REAL_COLOUR, rgb_of
 
 BOX = (60.0, 90.0, 140.0, 170.0)
 

@@ -8,19 +8,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepfake.faces.crop import decode_jpeg, encode_jpeg
-from deepfake.reports.model_facts import ModelFacts
+from deepfake.faces.crops import decode_jpeg, encode_jpeg
 from deepfake.reports.prediction_page import (
     SHOT_PX,
+    ModelFacts,
     Tally,
     fact_text,
     file_facts,
     page_name,
     picture_uri,
+    ticks,
+    timeline,
     write_index_page,
     write_video_page,
 )
-from deepfake.reports.timeline import ticks, timeline
 from deepfake.scoring.prediction import FaceShot, Prediction, TrackPrediction
 
 MakeTrack = Callable[..., TrackPrediction]

@@ -6,9 +6,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from deepfake.scoring.aggregate import WindowScores
+from deepfake.scoring.bootstrap import Resampling
 from deepfake.scoring.decision import Decision, fitted
 from deepfake.scoring.evaluation import PEOPLE, VIDEOS, About, evaluate, measure
-from deepfake.scoring.intervals import Resampling
 
 Scored = Callable[[Sequence[tuple[int, int, int, float]]], WindowScores]
 HOW = Resampling(num=200)

@@ -4,13 +4,7 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from deepfake.scoring.aggregate import WINDOW_RULES, WindowRule, WindowScores, score_tracks
-from deepfake.scoring.intervals import (
-    MIN_UNITS,
-    Resampling,
-    intervals,
-    paired_difference,
-    window_interval,
-)
+from deepfake.scoring.bootstrap import MIN_UNITS, Resampling, intervals, paired_difference, window_interval
 from deepfake.scoring.metrics import RATES
 
 
@@ -133,5 +127,5 @@ def test_a_track_s_interval_needs_windows_that_share_nothing() -> None:
 def test_many_windows_are_drawn_in_parts_to_the_same_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     logit = np.random.default_rng(1).normal(size=50)
     whole = window_interval(logit, "mean", how=Resampling(num=40))
-    monkeypatch.setattr("deepfake.scoring.intervals.DRAWN_AT_ONCE", 700)
+    monkeypatch.setattr("deepfake.scoring.bootstrap.DRAWN_AT_ONCE", 700)
     assert window_interval(logit, "mean", how=Resampling(num=40)) == whole

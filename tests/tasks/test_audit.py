@@ -97,7 +97,7 @@ def test_what_joint_data_say_holds_for_each_corpus_that_has_no_protocol_of_its_o
 
 
 def test_an_unknown_training_is_no_clean_one(composed: Composed, root: Path, tmp_path: Path) -> None:
-    from deepfake.tasks.protocol import announced_against
+    from deepfake.tasks.build import announced_against
 
     data = to_plain(composed("audit", "data=ffpp", f"data.root={root}").data)
     announced_against({"data": data, "split": "test"}, None, tmp_path)
@@ -109,7 +109,7 @@ def test_an_unknown_training_is_no_clean_one(composed: Composed, root: Path, tmp
 
 def test_what_selection_saw_counts_as_seen(composed: Composed, root: Path, tmp_path: Path) -> None:
     from deepfake.corpora.protocols import stamp
-    from deepfake.tasks.protocol import announced_against, load_protocol
+    from deepfake.tasks.build import announced_against, load_protocol
 
     data = to_plain(composed("audit", "data=ffpp", f"data.root={root}").data)
     announced_against({"data": data, "split": "val"}, stamp(load_protocol(data)), tmp_path)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from omegaconf import DictConfig
 
-from deepfake.data.transforms import Sample
+from deepfake.data.augment import Sample
 from deepfake.errors import UserError
 from deepfake.tasks import augment
 from deepfake.tasks.augment import Card, show_difference

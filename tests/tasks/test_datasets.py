@@ -11,7 +11,7 @@ from playable_datasets import make_datasets
 
 from deepfake.errors import UserError
 from deepfake.tasks import audit, evaluate, extract, train
-from deepfake.training.checkpoint import load_detector
+from deepfake.training.checkpoint import read_detector
 
 Composed = Callable[..., DictConfig]
 FAST = (
@@ -79,7 +79,7 @@ def test_each_dataset_is_audited_extracted_trained_on_and_evaluated(
         composed("evaluate", f"checkpoint={checkpoint}", *chosen, "trainer=cpu", *FAST[-2:]),
         run_of["evaluate"],
     )
-    _, recipe = load_detector(checkpoint)
+    _, recipe = read_detector(checkpoint)
     assert recipe.protocol is not None
     assert (recipe.protocol["name"], recipe.protocol["hash"]) == (protocol, about["protocol_hash"])
     for task in ("train", "evaluate"):

@@ -12,21 +12,20 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from deepfake.benchmarks.films import Film
-from deepfake.benchmarks.windows import awaken
+from benchmarks.films import Film
+from benchmarks.windows import awaken
 from deepfake.config import build, to_plain
 from deepfake.data.dataset import to_tensor, window_crops
 from deepfake.errors import Stopped, UserError
-from deepfake.faces.jobs import faces_of
+from deepfake.faces.extract import faces_of
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.video_faces import VideoFaces
 from deepfake.models.detector import Detector
-from deepfake.prediction.judge import judge
-from deepfake.prediction.scorer import load_scorer
+from deepfake.prediction.predictor import judge, load_scorer
 from deepfake.records import InputSpec
 from deepfake.tasks import export, predict
 from deepfake.tasks.export import check, race, random_crops
-from deepfake.training.checkpoint import Recipe, load_detector
+from deepfake.training.checkpoint import Recipe, read_detector
 
 Composed = Callable[..., DictConfig]
 SETTINGS = FaceSettings(num_clips=2, clip_frames=8)
@@ -99,7 +98,7 @@ def test_an_onnx_file_says_of_videos_what_pytorch_says(
 ) -> None:
     checkpoint = untrained.checkpoint(model)
     export.main(composed("export", f"checkpoint={checkpoint}", "repeats=0"), tmp_path)
-    detector, recipe = load_detector(checkpoint)
+    detector, recipe = read_detector(checkpoint)
     loaded, same = load_scorer(tmp_path / f"{model}.onnx")
     assert same == recipe
     assert loaded.input == detector.input
@@ -139,7 +138,7 @@ def test_a_pt2_file_says_what_pytorch_says_for_any_batch_and_window(
     export.main(composed("export", *command), tmp_path)
     notes = {"deepfake.json": ""}
     program = torch.export.load(output, extra_files=notes).module()
-    detector, _ = load_detector(checkpoint)
+    detector, _ = read_detector(checkpoint)
     for batch, window in ((1, 1), (2, 3), (5, 9)):
         crops = random_crops(batch, window, SIZES[model], torch.Generator().manual_seed(1))
         with torch.inference_mode():
@@ -172,7 +171,7 @@ def test_the_export_of_a_training_predicts_alike_and_its_card_tells_what_the_run
         predict.main(composed("predict", *command), tmp_path)
 
     card = json.loads((tmp_path / "best.card.json").read_text())
-    detector, recipe = load_detector(best)
+    detector, recipe = read_detector(best)
     metrics = json.loads((trained / "metrics.json").read_text())
     assert card["metrics"] == metrics
     assert recipe.protocol is not None
@@ -257,7 +256,7 @@ def test_a_mistake_is_told(composed: Composed, tmp_path: Path, overrides: list[s
 
 
 def test_a_file_that_says_something_else_is_an_error(untrained: Untrained) -> None:
-    detector, _ = load_detector(untrained.checkpoint("meso"))
+    detector, _ = read_detector(untrained.checkpoint("meso"))
     found = check(detector, lambda crops: detector(crops) + 2**-14, tolerance=1e-4)
     assert found["largest_difference"] == pytest.approx(2**-14, rel=0.02)
     assert found["shapes"] == ["1×1", "2×2", "3×2", "5×1"]

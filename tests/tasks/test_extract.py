@@ -11,7 +11,7 @@ from deepfake.config import to_plain
 from deepfake.errors import SomeFailed
 from deepfake.faces.settings import FaceSettings
 from deepfake.tasks import extract
-from deepfake.tasks.assemble import make_store
+from deepfake.tasks.build import make_store
 
 Composed = Callable[..., DictConfig]
 

@@ -13,8 +13,8 @@ import pytest
 from omegaconf import DictConfig
 
 from deepfake.errors import SomeFailed
+from deepfake.io import storable
 from deepfake.tasks import audit, compare, extract, predict
-from deepfake.text import storable
 from deepfake.video.write import write_video
 
 Composed = Callable[..., DictConfig]

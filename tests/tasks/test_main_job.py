@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from deepfake.errors import SomeFailed, UserError
 from deepfake.tasks import evaluate, predict, train
-from deepfake.training.checkpoint import load_detector
+from deepfake.training.checkpoint import read_detector
 from deepfake.training.module import MONITORS
 
 Composed = Callable[..., DictConfig]
@@ -155,7 +155,7 @@ def test_resuming_with_another_model_is_refused(
 
 
 def test_one_file_is_enough_to_load_a_detector(trained: Path) -> None:
-    detector, recipe = load_detector(trained / "checkpoints" / "best.ckpt")
+    detector, recipe = read_detector(trained / "checkpoints" / "best.ckpt")
     assert detector.input.size == 256
     assert recipe.face_settings.num_clips == 2
     assert not detector.training

@@ -18,8 +18,8 @@ from omegaconf import DictConfig
 
 from deepfake.errors import SomeFailed, Stopped, UserError
 from deepfake.faces.video_faces import VideoFaces
-from deepfake.prediction.artifacts import Artifacts
 from deepfake.prediction.journal import Journal
+from deepfake.prediction.outputs import Artifacts
 from deepfake.scoring.prediction import Prediction
 from deepfake.tasks import predict
 

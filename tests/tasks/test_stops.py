@@ -19,8 +19,8 @@ from omegaconf import DictConfig
 
 from deepfake.errors import Stopped
 from deepfake.reports.runs import KILLED, RUNNING, Status, read_status, this_process
+from deepfake.signals import AGAIN, Received, heeded, told
 from deepfake.tasks import evaluate, train
-from deepfake.tasks.stops import AGAIN, Received, heeded, told
 
 ROOT = Path(__file__).parents[2]
 Composed = Callable[..., DictConfig]

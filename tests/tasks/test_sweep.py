@@ -11,7 +11,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from deepfake.errors import UserError
-from deepfake.tasks.sweep import check_plugins
+from deepfake.sweep import check_plugins
 
 Composed = Callable[..., DictConfig]
 ROOT = Path(__file__).parents[2]

@@ -25,7 +25,7 @@ from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
 from deepfake.reports.matrix import Cell, Matrix, write_matrix
 from deepfake.tasks import train
-from deepfake.tasks.tracking import make_logger, publish_matrix
+from deepfake.training.loggers import make_logger, publish_matrix
 
 Composed = Callable[..., DictConfig]
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from deepfake.config import to_plain
 from deepfake.errors import UserError
 from deepfake.faces.settings import FaceSettings
-from deepfake.prediction.loaded import load_detector
+from deepfake.prediction.predictor import load_detector
 from deepfake.tasks import predict, train
-from deepfake.tasks.weights import build_detector, chosen_detector, take_weights
+from deepfake.tasks.build import build_detector, chosen_detector, take_weights
 from deepfake.training.checkpoint import read_checkpoint, read_recipe
 
 Composed = Callable[..., DictConfig]

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from deepfake.training.averaging import AverageWeights
+from deepfake.training.callbacks import AverageWeights
 from deepfake.training.module import DetectorModule
 
 NAME = "detector.head.linear.weight"

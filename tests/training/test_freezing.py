@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from deepfake.training.freezing import FreezeBackbone
+from deepfake.training.callbacks import FreezeBackbone
 from deepfake.training.module import DetectorModule
 
 

@@ -22,10 +22,10 @@ from deepfake.models.detector import Detector
 from deepfake.models.heads import LinearHead
 from deepfake.models.mesonet import Meso4
 from deepfake.models.published import read_weights
-from deepfake.models.torch_files import Outline, Refused, read_plain
+from deepfake.models.weights import Outline, Refused, read_plain
 from deepfake.records import InputSpec
 from deepfake.tasks import evaluate, predict, train
-from deepfake.training.checkpoint import Recipe, load_detector
+from deepfake.training.checkpoint import Recipe, read_detector
 
 Composed = Callable[..., DictConfig]
 Content = dict[str, Any]
@@ -284,7 +284,7 @@ def refused(key: str, path: Path, job: Callable[[], object]) -> None:
 
 def test_the_honest_checkpoint_is_loaded(places: tuple[Path, Path]) -> None:
     torch.save(honest(), places[0])
-    detector, recipe = load_detector(places[0])
+    detector, recipe = read_detector(places[0])
     assert torch.equal(
         detector.backbone.dense.weight, honest()["state_dict"]["detector.backbone.dense.weight"]
     )
@@ -298,7 +298,7 @@ def test_code_in_a_checkpoint_is_refused_wherever_a_checkpoint_is_read_and_does_
 ) -> None:
     path, canary = places
     PAYLOADS[name](path, canary)
-    refused("checkpoint", path, lambda: load_detector(path))
+    refused("checkpoint", path, lambda: read_detector(path))
     refused("weights", path, lambda: read_weights(path))
     out, given = path.parent.parent, f"'{path}'"
     predicting = composed("predict", f"checkpoint={given}", "input=x.mp4")
@@ -327,7 +327,7 @@ def test_those_payloads_do_make_the_canary_where_pickles_are_trusted(places: tup
 def test_a_file_that_asks_for_more_than_it_holds_is_refused(places: tuple[Path, Path], name: str) -> None:
     path, _ = places
     TENSORS[name](path)
-    refused("checkpoint", path, lambda: load_detector(path))
+    refused("checkpoint", path, lambda: read_detector(path))
     refused("weights", path, lambda: read_weights(path))
 
 
@@ -369,7 +369,7 @@ def test_pretrained_weights_are_not_fetched_for_a_checkpoint(
     monkeypatch.setattr(timm, "create_model", lambda *_, pretrained, **__: asked.append(pretrained) or 1 / 0)
     backbone = {"_target_": "deepfake.models.efficientnet.EfficientNet", "pretrained": True}
     with_net(places[0], lambda net: net.update(backbone=backbone))
-    refused("checkpoint", places[0], lambda: load_detector(places[0]))
+    refused("checkpoint", places[0], lambda: read_detector(places[0]))
     assert asked == [False]
 
 

@@ -9,7 +9,7 @@ from deepfake.models.efficientnet import EfficientNet
 from deepfake.models.heads import LSTMHead
 from deepfake.models.mesonet import Meso4, MesoInception4
 from deepfake.records import InputSpec
-from deepfake.training.param_groups import make_optimizer, param_groups
+from deepfake.training.optim import make_optimizer, param_groups
 
 BACKBONES = {
     "meso": partial(Meso4, image_size=32),

@@ -5,7 +5,7 @@ import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from deepfake.errors import UserError
-from deepfake.training.schedules import Schedule, constant, cosine, plateau
+from deepfake.training.optim import Schedule, constant, cosine, plateau
 
 
 def optimizer(lr: float = 1.0) -> torch.optim.Optimizer:

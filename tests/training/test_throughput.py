@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deepfake.data.dataset import Batch
-from deepfake.training.throughput import Throughput
+from deepfake.training.callbacks import Throughput
 
 
 class Strategy:

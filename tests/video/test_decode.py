@@ -11,6 +11,7 @@ from films import cut, film, number_of, picture
 from deepfake.errors import DecodeError
 from deepfake.video.decode import (
     LEAPING,
+    Shown,
     decoded,
     decoded_frames,
     decord_can,
@@ -18,9 +19,10 @@ from deepfake.video.decode import (
     leaps,
     pyav_frames,
     read_clips,
+    shown_part,
+    to_rgb,
 )
 from deepfake.video.probe import Scan, open_video, scan
-from deepfake.video.shown import Shown, shown_part, to_rgb
 
 CLIPS = [np.array([0, 1]), np.array([5, 6, 7]), np.array([20]), np.array([38, 39])]
 FILMS = {

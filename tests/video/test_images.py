@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from deepfake.errors import DecodeError
-from deepfake.video.images import read_image
+from deepfake.video.decode import read_image
 
 
 def test_an_image_is_a_video_of_one_frame(tmp_path: Path) -> None:

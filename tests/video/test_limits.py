@@ -12,7 +12,7 @@ from PIL import Image
 
 from deepfake.errors import DecodeError, UserError
 from deepfake.video import decode
-from deepfake.video.images import read_image
+from deepfake.video.decode import read_image
 from deepfake.video.limits import NO_LIMITS, LimitReached, Limits
 from deepfake.video.probe import probe, scan
 

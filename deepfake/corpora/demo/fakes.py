@@ -14,10 +14,8 @@ import cv2
 import numpy as np
 
 from deepfake.corpora.demo.canvas import HEIGHT, UNIT_PX, WIDTH, axes, blur, step, to_px
-from deepfake.corpora.demo.expression import draw_face
-from deepfake.corpora.demo.footage import Footage, film_frame, in_frame
-from deepfake.corpora.demo.heads import build_head
-from deepfake.corpora.demo.motion import random_speech
+from deepfake.corpora.demo.footage import Footage, film_frame, in_frame, random_speech
+from deepfake.corpora.demo.heads import build_head, draw_face
 from deepfake.corpora.demo.people import Person
 
 FACE_UNITS = 2.0  # side of the square that a generator renders, in units of the board

@@ -11,15 +11,16 @@ from deepfake.corpora.demo.canvas import (
     HEIGHT,
     WIDTH,
     Colour,
+    Light,
     axes,
     bell,
     blur,
     linear,
     noise,
+    normals,
     step,
     to_px,
 )
-from deepfake.corpora.demo.light import Light, normals
 from deepfake.corpora.demo.people import Person
 from deepfake.corpora.demo.skin import beard_shade
 

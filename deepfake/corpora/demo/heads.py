@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from deepfake.corpora.demo import hair, skin
 from deepfake.corpora.demo.canvas import (
     HEIGHT,
+    UNIT_PX,
     WIDTH,
+    Light,
     axes,
     bell,
     blur,
@@ -17,10 +20,12 @@ from deepfake.corpora.demo.canvas import (
     linear,
     mix,
     noise,
+    shade,
     step,
+    window,
 )
-from deepfake.corpora.demo.light import Light, shade
 from deepfake.corpora.demo.people import Person
+from deepfake.corpora.demo.skin import mouth_line
 
 SKIN_GLOW = (0.42, 0.2, 0.14)  # red light travels furthest through skin
 
@@ -111,3 +116,169 @@ def _glasses(person: Person, light: Light) -> np.ndarray | None:
     colour = np.where((frame > streak)[..., None], np.array(tone, np.float32), np.float32(235))
     shown = colour * alpha[..., None]
     return np.dstack((shown, 255 * alpha)).round().clip(0, 255).astype(np.uint8)
+
+
+# A face in motion: what the eyes and the mouth do at one moment, drawn over the still head.
+
+
+class Mouth(NamedTuple):
+    """jaw: how far the lips part, in units. wide: -1 pursed to 1 spread. smile: 0..1."""
+
+    jaw: float
+    wide: float
+    smile: float
+
+
+class Eyes(NamedTuple):
+    """lids: 0 closed to 1 open. gaze: -1..1 right and down. brow: raised by so many units."""
+
+    lids: float
+    gaze_x: float
+    gaze_y: float
+    brow: float
+
+
+def draw_face(head: Head, mouth: Mouth, eyes: Eyes) -> np.ndarray:
+    """The head with this expression, (H, W, 4) uint8 premultiplied."""
+    board = head.still.copy()
+    _move_brows(board, head, eyes)
+    _draw_mouth(board, head, mouth)
+    for side in (-1, 1):
+        _draw_eye(board, head, eyes, side)
+    if head.glasses is not None:
+        part = window(-0.85, -0.3, 0.85, 0.3)
+        glass = head.glasses[part]
+        keep = 255 - glass[..., 3:].astype(np.uint16)
+        board[part] = (board[part] * keep // 255 + glass).clip(0, 255).astype(np.uint8)
+    return board
+
+
+def _move_brows(board: np.ndarray, head: Head, eyes: Eyes) -> None:
+    part = window(-0.62, -0.5, 0.62, -0.05)
+    x, y = _axes(part)
+    weight = bell(y - head.person.brow_y, 0.09) * step(0.58 - np.abs(x), 0.06)
+    lift = eyes.brow * np.clip(weight, 0, 1)
+    board[part] = _pull(board, part, np.zeros_like(lift), lift)
+
+
+def _draw_mouth(board: np.ndarray, head: Head, mouth: Mouth) -> None:
+    """Move the lips and the chin, then draw what shows between the lips."""
+    p = head.person
+    part = window(-0.72, p.mouth_y - 0.3, 0.72, 1.3)
+    x, y = _axes(part)
+    spread = 1 + 0.16 * mouth.wide + 0.1 * mouth.smile
+    across = np.clip(np.abs(x) / (p.mouth_half_width * spread), 0, 1)
+    arch = (1 - across**2.2) ** 0.75
+    corners = 0.045 * mouth.smile * bell(np.abs(x) - p.mouth_half_width, 0.1) * bell(y - p.mouth_y, 0.12)
+    line = mouth_line(p, x / spread) - 0.045 * mouth.smile * bell(np.abs(x) - p.mouth_half_width, 0.1)
+    top, bottom = line - 0.22 * mouth.jaw * arch, line + 0.78 * mouth.jaw * arch
+    beneath = np.clip((y - bottom) / 0.45, 0, 1)
+    jaw = 0.78 * mouth.jaw * ((1 - beneath) * arch + beneath * 0.6) * step(0.7 - np.abs(x), 0.12)
+    jaw = jaw * step(1.25 - y, 0.06)
+    above = 0.22 * mouth.jaw * arch * np.clip(1 - (top - y) / 0.2, 0, 1)
+    down = np.where(y >= bottom, -jaw, np.where(y <= top, above, 0)) + corners
+    sideways = x * (1 / spread - 1) * bell(x, 0.3) * bell(y - p.mouth_y - 0.03, 0.12)
+    board[part] = _pull(board, part, sideways, down)
+    if mouth.jaw > 0.004:
+        inner = (
+            part[0],
+            slice(*window(-1.35 * p.mouth_half_width, 0, 1.35 * p.mouth_half_width, 1)[1].indices(10**6)[:2]),
+        )
+        cut = slice(inner[1].start - part[1].start, inner[1].stop - part[1].start)
+        _draw_cavity(board, head, inner, top=top[:, cut], bottom=bottom[:, cut], across=across[:, cut])
+
+
+def _draw_cavity(
+    board: np.ndarray,
+    head: Head,
+    part: tuple[slice, slice],
+    *,
+    top: np.ndarray,
+    bottom: np.ndarray,
+    across: np.ndarray,
+) -> None:
+    """Teeth, tongue and the dark between the lips' edges top and bottom, (h, w) in units."""
+    x, y = _axes(part)
+    gap = bottom - top
+    open_here = step(y - top, 0.012) * step(bottom - y, 0.012) * step(gap - 0.012, 0.012) * (across < 0.985)
+    ambient = np.array(head.light.ambient, np.float32) + 0.45 * np.array(head.light.key, np.float32)
+    colour = np.broadcast_to(np.array((0.035, 0.012, 0.01), np.float32), (*open_here.shape, 3))
+    tongue = step(y - bottom + 0.055 - 0.03 * (1 - across), 0.03) * step(gap - 0.07, 0.04) * (1 - across**2)
+    colour = (
+        colour + (np.array((0.3, 0.085, 0.08), np.float32) * ambient - colour) * (0.8 * tongue)[..., None]
+    )
+    seam = 1 - 0.28 * bell(np.sin(np.pi * x / 0.062), 0.16)
+    round_off = np.clip(1 - 0.75 * across**2, 0, 1)
+    upper = step(head.person.mouth_y + 0.028 + 0.006 * np.cos(np.pi * 2 * x / 0.062) - y, 0.012)
+    lower = step(y - bottom + 0.022, 0.01) * step(gap - 0.11, 0.03) * 0.6
+    enamel = np.array((0.78, 0.72, 0.62), np.float32) * ambient * (seam * round_off)[..., None]
+    colour = colour + (enamel - colour) * np.clip(upper + lower, 0, 1)[..., None]
+    shadow = 1 - 0.55 * bell(y - top, 0.025)
+    _cover(board, part, display(colour * shadow[..., None]), open_here)
+
+
+def _draw_eye(board: np.ndarray, head: Head, eyes: Eyes, side: int) -> None:
+    """Eyeball, iris and lashes between the lids; the still head has the lids closed."""
+    p = head.person
+    part = window(side * p.eye_x - 0.25, p.eye_y - 0.2, side * p.eye_x + 0.25, p.eye_y + 0.15)
+    x, y = _axes(part)
+    dx, dy = x - side * p.eye_x, y - p.eye_y
+    out = dx * side
+    dy = dy + p.eye_tilt * out
+    u = np.clip(out / p.eye_half_width, -1.15, 1.15)
+    body = np.clip(1 - u * u, 0, 1)
+    skew = 1 - 0.25 * u  # highest towards the nose
+    low = 0.55 * p.eye_open * body**0.8 * (1 + 0.2 * u)
+    wide_open = -1.05 * p.eye_open * body**0.62 * skew
+    lid = low - 0.004 + (wide_open - low) * np.clip(eyes.lids, 0, 1.15)
+    gap = step(dy - lid, 0.009) * step(low - dy, 0.009) * step(1 - np.abs(u), 0.03)
+
+    gaze_x, gaze_y = 0.045 * eyes.gaze_x - 0.006 * side, 0.03 * eyes.gaze_y - 0.012
+    iris_px = 0.069
+    r = np.hypot(dx - gaze_x, dy - gaze_y) / iris_px
+    light = np.array(head.light.ambient, np.float32) + 0.62 * np.array(head.light.key, np.float32)
+    ball = np.clip(1.05 - 0.55 * u**2, 0, 1) * (1 - 0.5 * bell(dy - lid, 0.022))
+    white: np.ndarray = np.array((0.74, 0.68, 0.64), np.float32)
+    corner = np.clip(-u - 0.8, 0, 1) * 5
+    white = white + (np.array((0.62, 0.3, 0.27), np.float32) - white) * np.clip(corner, 0, 1)[..., None]
+    rings = linear(p.iris) * (1.5 - 0.75 * r[..., None].clip(0, 1) + 0.5 * bell(r - 0.55, 0.1)[..., None])
+    rings = rings * (1 - 0.75 * step(r - 0.93, 0.12))[..., None]
+    rings = rings * (1 - 0.96 * step(0.42 - r, 0.08))[..., None]
+    colour = white + (rings - white) * step(1 - r, 0.08)[..., None]
+    glint_x, glint_y = 0.028 * head.light.direction[0], 0.03 * head.light.direction[1] - 0.008
+    glint = bell(np.hypot(dx - gaze_x - glint_x, dy - gaze_y - glint_y), 0.0115)
+    shown = colour * (light * ball[..., None]) + 0.85 * np.clip(1.4 * glint, 0, 1)[..., None]
+    _cover(board, part, display(shown), gap)
+
+    near = step(1.08 - np.abs(u), 0.06)
+    lash = bell(dy - lid + 0.004, 0.0105 + 0.005 * np.clip(u, 0, 1)) * near * 0.85
+    under = 0.3 * bell(dy - low, 0.008) * near * np.clip(u + 0.6, 0, 1)
+    crease = (
+        0.42
+        * bell(dy - wide_open + 0.042 - 0.012 * (1 - eyes.lids), 0.0095)
+        * near
+        * np.clip(eyes.lids + 0.25, 0, 1)
+    )
+    dark = np.minimum(linear(p.skin) * 0.16, 0.03)
+    _cover(board, part, display(np.broadcast_to(dark, shown.shape)), np.clip(lash + under, 0, 1))
+    fold = display(linear(p.skin) * np.array((0.3, 0.2, 0.18), np.float32) * light)
+    _cover(board, part, np.broadcast_to(fold, shown.shape), crease)
+
+
+def _axes(part: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray]:
+    x, y = axes()
+    return x[:, part[1]], y[part[0]]
+
+
+def _pull(board: np.ndarray, part: tuple[slice, slice], right: np.ndarray, down: np.ndarray) -> np.ndarray:
+    """The part of the board where every pixel is fetched from right and down of itself, in units."""
+    rows, columns = part
+    map_x = np.arange(columns.start, columns.stop, dtype=np.float32)[None] + UNIT_PX * right
+    map_y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None] + UNIT_PX * down
+    return cv2.remap(board, map_x.astype(np.float32), map_y.astype(np.float32), cv2.INTER_LINEAR)
+
+
+def _cover(board: np.ndarray, part: tuple[slice, slice], colour: np.ndarray, alpha: np.ndarray) -> None:
+    """Lay a colour (h, w, 3) 0..255 over the opaque skin of a part."""
+    below = board[part][..., :3]
+    board[part][..., :3] = (below + (colour - below) * alpha[..., None] + 0.5).clip(0, 255).astype(np.uint8)

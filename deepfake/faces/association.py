@@ -1,0 +1,193 @@
+"""Detections to tracks by position alone: which boxes of a clip, and of one clip and the next, are one face.
+
+looks.py and follow.py go further; these are also how files and checkpoints of older versions were made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from deepfake.faces.appearance import apart
+from deepfake.records import Detections
+
+Tracklet = dict[int, int]
+"""One face within one clip: step in the clip -> row in that frame's detections."""
+
+
+def iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes (N, 4) with others (M, 4), xyxy -> (N, M) in [0, 1]."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    both = np.prod(np.clip(high - low, 0, None), axis=2)
+    area, other_area = (np.prod(b[:, 2:] - b[:, :2], axis=1) for b in (boxes, others))
+    return both / (area[:, None] + other_area[None] - both)
+
+
+def covered(boxes: np.ndarray) -> np.ndarray:
+    """For each of the boxes (N, 4) of one frame the largest share of it that another one covers, (N,)."""
+    if len(boxes) < 2:
+        return np.zeros(len(boxes))
+    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    both = np.prod(np.clip(high - low, 0, None), axis=2)
+    np.fill_diagonal(both, 0)
+    return both.max(axis=1) / np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+
+
+def jump(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Distance of box centres in mean face sides, (N, M); infinite where the size more than doubles."""
+    centre, other_centre = ((b[:, :2] + b[:, 2:]) / 2 for b in (boxes, others))
+    side, other_side = (np.max(b[:, 2:] - b[:, :2], axis=1) for b in (boxes, others))
+    distance = np.linalg.norm(centre[:, None] - other_centre[None], axis=2)
+    distance /= (side[:, None] + other_side[None]) / 2
+    ratio = side[:, None] / other_side[None]
+    return np.where((ratio > 0.5) & (ratio < 2), distance, np.inf)
+
+
+def match(cost: np.ndarray, max_cost: float, *, alone: float | None = None) -> list[tuple[int, int]]:
+    """Pairs (row, column) of least total cost among those of at most max_cost; each row and column once.
+
+    As many pairs as there can be, unless alone is what it costs to leave a pair out.
+    """
+    if cost.size == 0:
+        return []
+    # a forbidden pair costs more than all allowed ones together, so it never buys a better allowed pair
+    forbidden = (max_cost + 1) * (min(cost.shape) + 1) if alone is None else alone
+    price = np.where(cost <= max_cost, cost, forbidden)
+    return [
+        (int(r), int(c)) for r, c in zip(*linear_sum_assignment(price), strict=True) if cost[r, c] <= max_cost
+    ]
+
+
+def link_clip(detections: Sequence[Detections], *, min_iou: float, max_gap_frames: int) -> list[Tracklet]:
+    """Tracklets of one clip, in order of appearance; every detection belongs to exactly one.
+
+    A tracklet goes on when a box overlaps its last one by at least min_iou after at most max_gap_frames
+    frames without it.
+    """
+    tracklets: list[Tracklet] = []
+    for step, found in enumerate(detections):
+        live = [t for t in tracklets if step - max(t) <= max_gap_frames + 1]
+        last = np.array([detections[max(t)].boxes[t[max(t)]] for t in live]).reshape(-1, 4)
+        pairs = match(1 - iou(last, found.boxes), 1 - min_iou)
+        for row, column in pairs:
+            live[row][step] = column
+        taken = {column for _, column in pairs}
+        tracklets += [{step: column} for column in range(len(found)) if column not in taken]
+    return tracklets
+
+
+def join_clips(last: np.ndarray, first: np.ndarray, *, max_jump: float) -> list[int | None]:
+    """For each first box (M, 4) of a new clip: the row of the earlier track it goes on, or None.
+
+    last: (N, 4), each earlier track's last box. A face may have moved by max_jump face sides and changed
+    its size by less than a factor of two.
+    """
+    going_on = {column: row for row, column in match(jump(last, first), max_jump)}
+    return [going_on.get(column) for column in range(len(first))]
+
+
+# Detections of one shot to tracklets: by where a face would have moved, and by its look where two meet.
+
+
+Look = Callable[[int, int], np.ndarray]
+"""Step in the shot and row in that frame's detections -> the look of that face, (D,) float32."""
+
+SPEED_STEPS = 4  # over which a face's speed is measured
+MAX_COVER = 0.1  # share of a box that others may lie over, and its look is still its own
+
+
+def link_shot(
+    detections: Sequence[Detections], look: Look, *, min_iou: float, max_gap_frames: int
+) -> list[Tracklet]:
+    """Tracklets of one shot, in order of appearance; every detection belongs to exactly one.
+
+    A tracklet goes on when a box overlaps the place where it would be by now, at the speed of its last steps,
+    by at least min_iou after at most max_gap_frames frames without it. Where more than one pairing would do,
+    looks are asked for and weigh as much as overlap.
+    """
+    tracklets: list[Tracklet] = []
+    covers = [covered(found.boxes) for found in detections]
+    for step, found in enumerate(detections):
+        live = [t for t in tracklets if step - max(t) <= max_gap_frames + 1]
+        expected = np.array([expected_box(boxes_of(t, detections), step) for t in live]).reshape(-1, 4)
+        overlap = iou(expected, found.boxes)
+        cost = 1 - overlap
+        near = overlap >= min_iou
+        for row, column in doubtful(near):
+            known = clearest(live[row], covers)[-1]
+            looks = look(known, live[row][known]), look(step, column)
+            cost[row, column] += apart(looks[0][None], looks[1][None])[0, 0]
+        pairs = match(np.where(near, cost, np.inf), 2.0)
+        for row, column in pairs:
+            live[row][step] = column
+        taken = {column for _, column in pairs}
+        tracklets += [{step: column} for column in range(len(found)) if column not in taken]
+    return tracklets
+
+
+def split_changed(
+    tracklet: Tracklet, covers: Sequence[np.ndarray], look: Look, *, max_change: float, max_step: float
+) -> list[Tracklet]:
+    """The tracklet, cut where one person took the place of another.
+
+    That is looked for only if first and last look are more than max_change apart, and found where neighbours
+    are most, and more than max_step, apart. covers: of each frame's boxes.
+    """
+    steps = clearest(tracklet, covers)
+    if len(steps) < 2:  # however near max_change is to 0, that of a look from itself by rounding
+        return [tracklet]
+    ends = np.stack([look(step, tracklet[step]) for step in (steps[0], steps[-1])])
+    if apart(ends[:1], ends[1:])[0, 0] <= max_change:
+        return [tracklet]
+    looks = np.stack([look(step, tracklet[step]) for step in steps])
+    changes = np.array([apart(looks[n : n + 1], looks[n + 1 : n + 2])[0, 0] for n in range(len(steps) - 1)])
+    largest = int(changes.argmax())
+    if changes[largest] <= max_step:
+        return [tracklet]
+    new = steps[largest + 1]
+    parts = [{s: w for s, w in tracklet.items() if (s >= new) == after} for after in (False, True)]
+    return [
+        piece
+        for part in parts
+        for piece in split_changed(part, covers, look, max_change=max_change, max_step=max_step)
+    ]
+
+
+def doubtful(near: np.ndarray) -> list[tuple[int, int]]:
+    """Of pairs (N, M) bool that could be: those whose row or column has another one."""
+    several = (near.sum(axis=1, keepdims=True) > 1) | (near.sum(axis=0, keepdims=True) > 1)
+    return [(int(row), int(column)) for row, column in np.argwhere(near & several)]
+
+
+def clearest(tracklet: Tracklet, covers: Sequence[np.ndarray]) -> list[int]:
+    """Steps in which nobody is before the face, ascending; if there are none, the one with least of that."""
+    cover = {step: float(covers[step][which]) for step, which in sorted(tracklet.items())}
+    return [step for step, share in cover.items() if share <= MAX_COVER] or [
+        min(cover, key=cover.__getitem__)
+    ]
+
+
+def boxes_of(tracklet: Tracklet, detections: Sequence[Detections]) -> dict[int, np.ndarray]:
+    """The last boxes of a tracklet by step, ascending; enough to tell its speed."""
+    last = max(tracklet)
+    recent = sorted(step for step in tracklet if step >= last - SPEED_STEPS)
+    return {step: detections[step].boxes[tracklet[step]] for step in recent}
+
+
+def expected_box(boxes: dict[int, np.ndarray], step: int) -> np.ndarray:
+    """Where the last of some boxes, ascending by step, is at a later step if it keeps its speed; (4,)."""
+    last = max(boxes)
+    return boxes[last] + speed_of(boxes) * (step - last)
+
+
+def speed_of(boxes: dict[int, np.ndarray]) -> np.ndarray:
+    """Movement of the boxes' centre, (4,) x y x y in pixels a step; none if there is one box only."""
+    first, last = min(boxes), max(boxes)
+    if first == last:
+        return np.zeros(4, np.float32)
+    moved = (boxes[last] - boxes[first]) / np.float32(last - first)
+    return np.tile((moved[:2] + moved[2:]) / 2, 2)

@@ -1,0 +1,293 @@
+"""Faces over a whole video: shots, tracklets in each, and which tracklets are one person."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from deepfake.faces.appearance import apart, cut_places, face_look, scene_looks, split
+from deepfake.faces.association import (
+    MAX_COVER,
+    Look,
+    Tracklet,
+    boxes_of,
+    clearest,
+    covered,
+    join_clips,
+    jump,
+    link_clip,
+    link_shot,
+    match,
+    speed_of,
+    split_changed,
+)
+from deepfake.faces.detector import Doubt, Looked
+from deepfake.faces.settings import FaceSettings
+from deepfake.records import Detections, Frames
+
+KEPT_LOOKS = 16  # of a track: it may be joined with any of them
+FORESEEN_S = 1.0  # for how long a face that is out of sight is thought to move on
+PLACE_WEIGHT = 0.5  # of the distance, beside that of looks: it decides between people who look alike
+COST_LIMIT = 10.0  # above all costs that are not infinite
+ALONE = 1.0  # the cost of taking two faces for two people
+
+
+class Shot(NamedTuple):
+    """Neighbouring frames of one clip without a cut between; is_new: a cut lies right before them."""
+
+    frames: Frames
+    is_new: bool
+
+
+class Follower(Protocol):
+    """Follows the faces of one video, clip by clip."""
+
+    def shots(self, frames: Frames) -> list[Shot]:
+        """The shots of the next clip."""
+        ...
+
+    def doubt(self, shot: Shot) -> Doubt | None:
+        """What detect_clip is to ask about the frames of a shot."""
+        ...
+
+    def follow(self, shot: Shot, detections: Sequence[Detections]) -> list[tuple[int, Tracklet]]:
+        """Tracklets of the next shot, and the number of the track that each goes on with."""
+        ...
+
+
+def follower_for(settings: FaceSettings) -> Follower:
+    """By looks, or by position alone where the settings say nothing of looks."""
+    return PositionFollower(settings) if settings.look_near is None else LookFollower(settings)
+
+
+class PositionFollower:
+    """By position alone, blind to cuts, as older versions did."""
+
+    def __init__(self, settings: FaceSettings) -> None:
+        self.settings = settings
+        self.last_boxes: list[np.ndarray] = []  # of each track so far
+
+    def shots(self, frames: Frames) -> list[Shot]:
+        """The clip as it is."""
+        return [Shot(frames, is_new=False)]
+
+    def doubt(self, shot: Shot) -> None:
+        """Nothing: whatever overlaps well is one face."""
+
+    def follow(self, shot: Shot, detections: Sequence[Detections]) -> list[tuple[int, Tracklet]]:
+        """Tracklets by overlap, joined with the tracks that were last seen nearest."""
+        settings = self.settings
+        tracklets = link_clip(detections, min_iou=settings.min_iou, max_gap_frames=settings.max_gap_frames)
+        first = box_array([detections[min(t)].boxes[t[min(t)]] for t in tracklets])
+        joined = join_clips(box_array(self.last_boxes), first, max_jump=settings.max_jump)
+        numbers = []
+        for tracklet, known in zip(tracklets, joined, strict=True):
+            numbers.append(len(self.last_boxes) if known is None else known)
+            last = detections[max(tracklet)].boxes[tracklet[max(tracklet)]]
+            self.last_boxes[numbers[-1] : numbers[-1] + 1] = [last]
+        return list(zip(numbers, tracklets, strict=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """One tracklet as far as joining looks at it.
+
+    first_s, last_s: time in the video. cuts: how many lie before it. first_box, last_box: (4,) pixels. speed:
+    (4,) pixels a second at its end. looks: (L, D) float32. clear: nobody was before the face in them.
+    """
+
+    first_s: float
+    last_s: float
+    cuts: int
+    first_box: np.ndarray
+    last_box: np.ndarray
+    speed: np.ndarray
+    looks: np.ndarray
+    clear: bool
+
+    def moved(self, later: Stretch) -> float:
+        """Face sides from here to a later stretch, or from where it would have moved to; inf after a cut."""
+        if later.cuts != self.cuts:
+            return np.inf
+        gap_s = later.first_s - self.last_s
+        there = self.last_box + self.speed * (gap_s if gap_s <= FORESEEN_S else 0)
+        return float(jump(np.stack([self.last_box, there]), later.first_box[None]).min())
+
+
+class Track:
+    """A person so far: stretches, in order, from the last one before the present shot on; looks of all."""
+
+    def __init__(self) -> None:
+        self.stretches: list[Stretch] = []
+        self.looks: deque[np.ndarray] = deque(maxlen=KEPT_LOOKS)
+
+    def take(self, stretch: Stretch) -> None:
+        """Take a stretch in."""
+        self.stretches = sorted([*self.stretches, stretch], key=lambda one: one.first_s)
+        if stretch.clear or not self.looks:
+            self.looks.extend(stretch.looks)
+
+    def moved(self, stretch: Stretch) -> float | None:
+        """How far a stretch is from those before and after it, in face sides; None if it is beside one."""
+        before = [one for one in self.stretches if one.last_s < stretch.first_s]
+        after = [one for one in self.stretches if one.first_s > stretch.last_s]
+        if len(before) + len(after) < len(self.stretches):
+            return None
+        return min([one.moved(stretch) for one in before[-1:]] + [stretch.moved(one) for one in after[:1]])
+
+
+class LookFollower:
+    """By position and looks, knowing cuts; a person may be hidden, away or cut off for any time."""
+
+    def __init__(self, settings: FaceSettings) -> None:
+        assert settings.look_near is not None
+        assert settings.look_far is not None
+        self.settings = settings
+        self.look_near, self.look_far = settings.look_near, settings.look_far
+        self.tracks: list[Track] = []
+        self.num_cuts = 0
+        self.last_scene: np.ndarray | None = None
+        self.known_looks: dict[tuple[int, bytes], np.ndarray] = {}  # of the present shot
+
+    def shots(self, frames: Frames) -> list[Shot]:
+        """The clip split at cuts; also between clips a picture that became another counts as a cut."""
+        if self.settings.cut_distance is None:
+            return [Shot(frames, is_new=False)]
+        looks = scene_looks(frames)
+        known = looks[:1] if self.last_scene is None else self.last_scene[None]
+        # place n of these is frame n of the clip, and cut 0 lies before its first frame
+        cuts = [place - 1 for place in cut_places(np.concatenate([known, looks]), self.settings.cut_distance)]
+        self.last_scene = looks[-1]
+        parts = split(frames, [cut for cut in cuts if cut > 0])
+        return [Shot(part, is_new=place > 0 or 0 in cuts) for place, part in enumerate(parts)]
+
+    def doubt(self, shot: Shot) -> Doubt:
+        """Whether people may have passed each other: their boxes overlap, or one looks like another."""
+
+        def pass_by(before: Looked, after: Looked, pairs: list[tuple[int, int]]) -> bool:
+            if any(covered(found.boxes).any() for _, found in (before, after)):
+                return True
+            looks, others = (
+                np.stack([self.look(shot, step, found.boxes[pair[side]]) for pair in pairs])
+                for side, (step, found) in enumerate((before, after))
+            )
+            return bool(np.diag(apart(looks, others)).max() > self.look_far)
+
+        return pass_by
+
+    def follow(self, shot: Shot, detections: Sequence[Detections]) -> list[tuple[int, Tracklet]]:
+        """Tracklets by movement and looks; those that appear on one frame are joined with tracks together."""
+        settings = self.settings
+        self.num_cuts += shot.is_new
+
+        def look(step: int, which: int) -> np.ndarray:
+            return self.look(shot, step, detections[step].boxes[which])
+
+        covers = [covered(found.boxes) for found in detections]
+        linked = link_shot(detections, look, min_iou=settings.min_iou, max_gap_frames=settings.max_gap_frames)
+        tracklets = [
+            piece
+            for tracklet in linked
+            for piece in split_changed(
+                tracklet, covers, look, max_change=self.look_near, max_step=self.look_far
+            )
+        ]
+        stretches = [
+            stretch_of(tracklet, shot.frames, detections, covers, look, cuts=self.num_cuts)
+            for tracklet in tracklets
+        ]
+        self.known_looks.clear()
+        return list(zip(self.join(stretches), tracklets, strict=True))
+
+    def look(self, shot: Shot, step: int, box: np.ndarray) -> np.ndarray:
+        """The look of a box in a frame of the shot, (D,), made once."""
+        key = step, box.tobytes()
+        if key not in self.known_looks:
+            self.known_looks[key] = face_look(shot.frames.rgb, step, box)
+        return self.known_looks[key]
+
+    def join(self, stretches: Sequence[Stretch]) -> list[int]:
+        """The track that each stretch of a shot goes on with: in rounds, each track the best one it can have.
+
+        A stretch that no track can have is a new one, the longest first.
+        """
+        for track in self.tracks:
+            del track.stretches[:-1]
+        numbers: dict[int, int] = {}
+        while left := [n for n in range(len(stretches)) if n not in numbers]:
+            cost = join_cost(
+                self.tracks,
+                [stretches[n] for n in left],
+                max_jump=self.settings.max_jump,
+                look_near=self.look_near,
+                look_far=self.look_far,
+            )
+            pairs = match(cost, COST_LIMIT, alone=ALONE)
+            if not pairs:
+                longest = max(left, key=lambda n: stretches[n].last_s - stretches[n].first_s)
+                pairs = [(len(self.tracks), left.index(longest))]
+                self.tracks.append(Track())
+            for row, column in pairs:
+                self.tracks[row].take(stretches[left[column]])
+                numbers[left[column]] = row
+        return [numbers[n] for n in range(len(stretches))]
+
+
+def join_cost(
+    tracks: Sequence[Track],
+    stretches: Sequence[Stretch],
+    *,
+    max_jump: float,
+    look_near: float,
+    look_far: float,
+) -> np.ndarray:
+    """What it costs to take a stretch into a track, (N, M); infinite where they are two people.
+
+    One person is who is within max_jump face sides of where the track would be, in the same shot, with looks
+    at most look_near apart; or anybody with looks at most look_far apart.
+    """
+    cost = np.full((len(tracks), len(stretches)), np.inf)
+    for row, track in enumerate(tracks):
+        for column, stretch in enumerate(stretches):
+            moved = track.moved(stretch)
+            if moved is None:
+                continue
+            looks = float(apart(np.stack(track.looks), stretch.looks).min())
+            if looks <= (look_near if moved <= max_jump else look_far):
+                cost[row, column] = looks / look_near + PLACE_WEIGHT * min(moved / max_jump, 1)
+    return cost
+
+
+def stretch_of(
+    tracklet: Tracklet,
+    frames: Frames,
+    detections: Sequence[Detections],
+    covers: Sequence[np.ndarray],
+    look: Look,
+    *,
+    cuts: int,
+) -> Stretch:
+    """What joining wants to know of a tracklet."""
+    first, last = min(tracklet), max(tracklet)
+    steps = clearest(tracklet, covers)
+    recent = boxes_of(tracklet, detections)
+    duration_s = float(frames.time_s[last] - frames.time_s[min(recent)])
+    return Stretch(
+        first_s=float(frames.time_s[first]),
+        last_s=float(frames.time_s[last]),
+        cuts=cuts,
+        first_box=detections[first].boxes[tracklet[first]],
+        last_box=detections[last].boxes[tracklet[last]],
+        speed=speed_of(recent) * ((last - min(recent)) / duration_s if duration_s else 0),
+        looks=np.stack([look(step, tracklet[step]) for step in sorted({steps[0], steps[-1]})]),
+        clear=bool(covers[steps[0]][tracklet[steps[0]]] <= MAX_COVER),
+    )
+
+
+def box_array(boxes: Sequence[np.ndarray]) -> np.ndarray:
+    """Boxes as (N, 4) float32, also when there are none."""
+    return np.array(boxes, np.float32).reshape(-1, 4)

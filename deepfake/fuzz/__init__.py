@@ -1,1 +1,0 @@
-"""Hostile files by the thousand, and the commands that must get through them."""

@@ -1,0 +1,514 @@
+"""What judges windows: a detector in PyTorch, or the file that one was exported to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property, partial
+from math import ceil
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepfake.data.dataset import to_tensor, window_crops
+from deepfake.data.windows import eval_windows, scored_tracks, track_frames
+from deepfake.errors import DecodeError, UserError
+from deepfake.faces.extract import faces_of
+from deepfake.faces.settings import FOLLOWING, FaceSettings
+from deepfake.faces.store import NO_FACE
+from deepfake.faces.video_faces import VideoFaces
+from deepfake.io import disk_is_full, storable
+from deepfake.models.detector import Read
+from deepfake.parallel import Executor, Failure
+from deepfake.prediction.inputs import Found
+from deepfake.prediction.onnx_detector import load_onnx
+from deepfake.records import InputSpec, VideoInfo
+from deepfake.scoring.aggregate import WindowScores, score_tracks
+from deepfake.scoring.bootstrap import window_interval
+from deepfake.scoring.decision import Decision
+from deepfake.scoring.prediction import FaceShot, Prediction, TrackPrediction, WindowPrediction
+from deepfake.training.checkpoint import Recipe, read_detector
+from deepfake.video.limits import LIMITS, Limits, check_file
+
+
+class Scorer(Protocol):
+    """A Detector, or whatever else gives windows their logits."""
+
+    @property
+    def input(self) -> InputSpec:
+        """What crops must look like."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that its logits come from, in hexadecimal digits."""
+
+    def score(self, windows: np.ndarray, read: Read) -> Tensor:
+        """Logits (W,) of windows, (W, T) numbers of frames, which are read a few at a time, each once."""
+
+
+def load_scorer(path: Path, *, device: str = "cpu") -> tuple[Scorer, Recipe]:
+    """What is in a checkpoint or in an ONNX file of scripts/export.py, ready to score, and its recipe.
+
+    Raises UserError for anything else, and for a .pt2 file: reading one can run code that is in it.
+    """
+    if path.suffix == ".onnx":
+        return load_onnx(path, device=device)
+    if path.suffix == ".pt2":
+        raise UserError(
+            f"checkpoint={path}: torch.export.load would run whatever code a .pt2 file holds, so it is not "
+            "read here; use the checkpoint that it was made of, or scripts/export.py format=onnx"
+        )
+    return read_detector(path, device=device)
+
+
+# The faces of one file and a detector: its prob and verdict, its people, its telling faces.
+
+
+ENOUGH_FRAMES = 16  # of a face, for its person to be scored, however long others were seen
+WINDOWS_AT_ONCE = 4096  # whose frames' features are in memory together
+BRIEF = "not scored, since seen on fewer than {} sampled frames: {}"
+SHOTS = 4  # most and least suspicious faces that are kept
+
+
+def judge(
+    detector: Scorer, recipe: Recipe, file: str, faces: VideoFaces, facts: Mapping[str, Any] | None = None
+) -> Prediction:
+    """The prediction for one file's faces; facts: more of Prediction.about than the faces tell."""
+    scores = score_faces(detector, recipe, faces)
+    prob = recipe.decision.videos(scores).get(0)
+    tracks = describe_tracks(scores, faces, recipe.decision)
+    seen = [np.asarray(faces.column("frame")[faces.track_rows[track.track]]) for track in tracks]
+    suspicious, innocent = telling_faces(tracks, faces)
+    return Prediction(
+        file=file,
+        status="ok",
+        prob=prob,
+        verdict=recipe.decision.verdict(prob),
+        reason=reason_of(tracks, faces),
+        sampled_frames=len(faces.sampled),
+        face_frames=len(np.unique(np.concatenate(seen))) if seen else 0,
+        tracks=tracks,
+        about={**(facts or {}), **described(faces.info)},
+        suspicious=suspicious,
+        innocent=innocent,
+    )
+
+
+def described(info: VideoInfo) -> dict[str, Any]:
+    """What Prediction.about says of a video; a still image has one frame and no rate."""
+    return {
+        "width": info.width,
+        "height": info.height,
+        "frames": info.num_frames,
+        "fps": info.fps,
+        "duration_s": info.duration_s,
+        "rotation_deg": info.rotation_deg,
+        "codec": info.codec,
+        "container": info.container,
+    }
+
+
+def reason_of(tracks: tuple[TrackPrediction, ...], faces: VideoFaces) -> str:
+    """Why there is no verdict, or how many people it says nothing of."""
+    if not tracks:
+        return NO_FACE.format(len(faces.sampled))
+    brief = len(faces.track_rows) - len(tracks)
+    people = "1 person" if brief == 1 else f"{brief} people"
+    return BRIEF.format(ENOUGH_FRAMES, people) if brief else ""
+
+
+def score_faces(detector: Scorer, recipe: Recipe, faces: VideoFaces) -> WindowScores:
+    """Logits of the windows that validation and test would score, and of people who were seen more briefly.
+
+    Each frame's features are made once, but for those that two blocks of WINDOWS_AT_ONCE share.
+    """
+    tracks = scored_tracks(track_frames(faces), min_share=recipe.min_track_share, enough_frames=ENOUGH_FRAMES)
+    windows = [
+        window
+        for track in tracks
+        for window in eval_windows(
+            track, detector.input, max_windows=recipe.eval_windows, hop=recipe.eval_hop
+        )
+    ]
+    if not windows:
+        return WindowScores.empty()
+    rows = np.array([window.rows for window in windows])
+    logits = torch.cat(
+        [
+            detector.score(block, lambda some: to_tensor(window_crops(faces, some, detector.input)))
+            for block in np.array_split(rows, -(-len(rows) // WINDOWS_AT_ONCE))
+        ]
+    )
+    video, track, start = np.array([window[:3] for window in windows]).T
+    return WindowScores(video, track, start, logits.double().cpu().numpy(), faces.column("frame")[rows])
+
+
+def describe_tracks(
+    scores: WindowScores, faces: VideoFaces, decision: Decision
+) -> tuple[TrackPrediction, ...]:
+    """Each scored track with its windows."""
+    time_s = dict(zip(faces.column("frame").tolist(), faces.column("time_s").tolist(), strict=True))
+    tracks = score_tracks(scores, rule=decision.window_rule)
+    window_prob = decision.stated(scores.prob)
+    described = []
+    for track, prob in zip(tracks.track.tolist(), decision.stated(tracks.prob).tolist(), strict=True):
+        rows, own = faces.track_rows[track], scores.track == track
+        times = faces.column("time_s")[rows]
+        low, high = interval(scores, own, decision)
+        described.append(
+            TrackPrediction(
+                track=track,
+                prob=prob,
+                low=low,
+                high=high,
+                frames=len(rows),
+                start_s=float(times[0]),
+                end_s=float(times[-1]),
+                spans=spans(faces, rows),
+                box=tuple(faces.table.column("box")[middle_row(faces, track)].as_py()),
+                windows=tuple(
+                    WindowPrediction(
+                        start_frame=frames[0],
+                        end_frame=frames[-1],
+                        start_s=time_s[frames[0]],
+                        end_s=time_s[frames[-1]],
+                        prob=prob,
+                        logit=logit,
+                    )
+                    for frames, prob, logit in zip(
+                        scores.frame[own].tolist(),
+                        window_prob[own].tolist(),
+                        scores.logit[own].tolist(),
+                        strict=True,
+                    )
+                ),
+            )
+        )
+    return tuple(described)
+
+
+def interval(
+    scores: WindowScores, own: np.ndarray, decision: Decision
+) -> tuple[float, float] | tuple[None, None]:
+    """Low and high of a track's stated prob; own (W,) bool: which windows are the track's."""
+    first, last = scores.frame[own, 0], scores.frame[own, -1]
+    # the most windows in a row, this one among them, that start before this one ends
+    overlap = int((np.searchsorted(first, last, side="right") - np.arange(len(first))).max())
+    found = window_interval(scores.logit[own], decision.window_rule, overlap=overlap)
+    if found is None:
+        return None, None
+    low, high = decision.stated(found).tolist()
+    return low, high
+
+
+def spans(faces: VideoFaces, rows: np.ndarray) -> tuple[tuple[float, float], ...]:
+    """First and last second of each stretch of a track (rows): sampled frames without it part stretches.
+
+    As in tracking, max_gap_frames of them do not; of what lies between sampled frames nothing is known.
+    """
+    place = np.searchsorted(faces.sampled, faces.column("frame")[rows])
+    time_s = faces.column("time_s")[rows]
+    breaks = np.flatnonzero(np.diff(place) > 1 + faces.settings.max_gap_frames)
+    first, last = time_s[np.append(0, breaks + 1)], time_s[np.append(breaks, len(rows) - 1)]
+    return tuple(zip(first.tolist(), last.tolist(), strict=True))
+
+
+def telling_faces(
+    tracks: tuple[TrackPrediction, ...], faces: VideoFaces, count: int = SHOTS
+) -> tuple[tuple[FaceShot, ...], tuple[FaceShot, ...]]:
+    """The faces of the most and of the least suspicious windows: of the track of the highest prob first."""
+    if not tracks:
+        return (), ()
+    top = max(tracks, key=lambda track: track.prob)
+    rows = {
+        (track, frame): row
+        for row, (track, frame) in enumerate(
+            zip(faces.column("track").tolist(), faces.column("frame").tolist(), strict=True)
+        )
+    }
+
+    def shot(track: int, window: WindowPrediction) -> FaceShot:
+        row = rows[track, window.start_frame]
+        return FaceShot(
+            track=track,
+            frame=window.start_frame,
+            time_s=window.start_s,
+            prob=window.prob,
+            jpeg=faces.jpegs([row])[0],
+        )
+
+    windows = [(track.track, window) for track in tracks for window in track.windows]
+    rising = sorted(windows, key=lambda pair: pair[1].prob)
+    falling = sorted(windows, key=lambda pair: (pair[0] != top.track, -pair[1].prob))
+    return (
+        tuple(shot(*pair) for pair in falling[:count]),
+        tuple(shot(*pair) for pair in rising[:count]),
+    )
+
+
+def middle_row(faces: VideoFaces, track: int) -> int:
+    """The row of a track's middle frame."""
+    rows = faces.track_rows[track]
+    return int(rows[len(rows) // 2])
+
+
+# What a worker does for prediction: one file, its faces and the facts by which it is known again.
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Size and time of change of a file, by which another one under its name is noticed, and its SHA-256."""
+
+    bytes: int
+    mtime_ns: int
+    sha256: str
+
+    def facts(self) -> dict[str, Any]:
+        """As they stand in Prediction.about."""
+        modified = datetime.fromtimestamp(self.mtime_ns / 1e9, UTC).isoformat(timespec="microseconds")
+        return {"sha256": self.sha256, "bytes": self.bytes, "modified": modified}
+
+
+@dataclass(frozen=True, slots=True)
+class FileRead:
+    """A file's faces, or the reason why there are none; its stamp unless it could not even be read."""
+
+    faces: VideoFaces | None = None
+    reason: str = ""
+    stamp: Stamp | None = None
+
+
+def read_file(
+    path: Path,
+    settings: FaceSettings,
+    *,
+    device: str,
+    spill: Path | None = None,
+    limits: Limits = LIMITS,
+) -> FileRead:
+    """Extract a file's faces and stamp it; what is wrong with the file is a reason, and no error.
+
+    spill: folder for faces that are too many for memory, a file each; see VideoFaces.discard.
+    The hash is taken after extraction, which leaves the file in the system's cache, and is that of what was
+    extracted: a file that changes meanwhile is not scored. Raises UserError for wrong settings, OSError where
+    spill has no room.
+    """
+    try:
+        check_file(path, limits)
+        before = os.stat(path)
+        faces, reason = extract(path, settings, device, spill, limits)
+        stamp = Stamp(before.st_size, before.st_mtime_ns, sha256(path))
+        after = os.stat(path)
+    except (OSError, DecodeError) as err:
+        if disk_is_full(err):
+            raise
+        return FileRead(reason=Failure(err).reason)
+    if (after.st_size, after.st_mtime_ns, after.st_ino) != (stamp.bytes, stamp.mtime_ns, before.st_ino):
+        return FileRead(reason=f"{path}: it changed while it was read")
+    return FileRead(faces, reason, stamp)
+
+
+def extract(
+    path: Path, settings: FaceSettings, device: str, spill: Path | None, limits: Limits
+) -> tuple[VideoFaces | None, str]:
+    """Faces, or why there are none."""
+    try:
+        return faces_of(path, settings, device=device, spill=spill, limits=limits), ""
+    except UserError:
+        raise
+    except Exception as err:
+        if disk_is_full(err):
+            raise
+        # decoders raise many kinds, and one file is to cost no other
+        return None, Failure(err).reason
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's content, as sha256sum prints it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# A detector with all that its use needs: how crops are made, how probs become verdicts, what it is.
+
+
+@dataclass(frozen=True)
+class LoadedDetector:
+    """A detector ready to score, its recipe, the file it came from, and the device that it is on."""
+
+    detector: Scorer
+    recipe: Recipe
+    path: Path
+    device: str = "cpu"
+
+    def deciding(self, decision: Decision) -> LoadedDetector:
+        """The same with other rules or another threshold."""
+        return replace(self, recipe=self.recipe.deciding(decision))
+
+    def looking(self, faces: FaceSettings) -> LoadedDetector:
+        """The same with other face settings.
+
+        Where these take every frame, every window is scored; where they take fewer clips, a clip's windows
+        are scored as densely as in validation, one of each clip at least.
+        """
+        own = self.recipe.face_settings.num_clips
+        recipe = replace(self.recipe, faces=faces.to_dict())
+        if faces.num_clips is None:
+            recipe = replace(recipe, eval_windows=None, eval_hop=1)
+        elif own is not None and recipe.eval_windows is not None and faces.num_clips < own:
+            as_dense = ceil(recipe.eval_windows * faces.num_clips / own)
+            most = min(recipe.eval_windows, max(as_dense, faces.num_clips))
+            recipe = replace(recipe, eval_windows=most)
+        return replace(self, recipe=recipe)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the file."""
+        return sha256(self.path)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the network: its weights, or the exported file, and the config that builds it."""
+        parts = {"net": self.recipe.net, "weights": self.detector.fingerprint}
+        return hashlib.sha256(canonical(parts)).hexdigest()
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """All that decides the windows that are scored: extraction settings, crops, choice of windows."""
+        recipe = self.recipe
+        return {
+            "faces": recipe.face_settings.to_dict(),
+            "input": {name: value for name, value in recipe.net["input"].items() if name != "_target_"},
+            "windows": {
+                "most_a_track": recipe.eval_windows,
+                "hop": recipe.eval_hop,
+                "min_track_share": recipe.min_track_share,
+                "enough_frames": ENOUGH_FRAMES,
+            },
+        }
+
+    @property
+    def preprocessing_fingerprint(self) -> str:
+        """SHA-256 of that."""
+        return hashlib.sha256(canonical(self.preprocessing)).hexdigest()
+
+    @property
+    def job(self) -> str:
+        """SHA-256 of what a prediction hangs on besides the file: equal ones give equal predictions."""
+        parts = {
+            "model": self.fingerprint,
+            "preprocessing": self.preprocessing,
+            "decision": asdict(self.recipe.decision),
+        }
+        return hashlib.sha256(canonical(parts)).hexdigest()
+
+
+def load_detector(path: str | Path, *, device: str = "auto") -> LoadedDetector:
+    """The detector of a checkpoint of scripts/train.py, or of an ONNX file of scripts/export.py.
+
+    device: "cpu", "cuda", or "auto", a GPU where there is one. The file is read as data: nothing in it runs.
+    People are told apart as this version does, also by an older file: their crops are the same.
+    Raises UserError for a file that is not there or neither of the two.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    detector, recipe = load_scorer(Path(path), device=device)
+    today = FaceSettings()
+    following = {name: getattr(today, name) for name in FOLLOWING}
+    faces = replace(recipe.face_settings, **following)
+    return LoadedDetector(detector, replace(recipe, faces=faces.to_dict()), Path(path), device)
+
+
+def canonical(values: Mapping[str, Any]) -> bytes:
+    """Plain values as the same bytes whatever their order."""
+    return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
+
+
+# Files to predictions: one at a call, or many on all cores or a cluster.
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A file that is done: what is said of it, its faces if it could be read, its stamp if it has one."""
+
+    found: Found
+    prediction: Prediction
+    faces: VideoFaces | None = None
+    stamp: Stamp | None = None
+
+
+def predict_video(path: str | Path, detector: LoadedDetector) -> Prediction:
+    """What a detector says of one video or still image: the same as scripts/predict.py.
+
+    detector: of load_detector. Raises UserError where there is no such file, DecodeError where it cannot be
+    read. Without a face in it prob is None and the verdict "undetermined".
+    """
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file")
+    read = read_file(Path(path), detector.recipe.face_settings, device=detector.device)
+    if read.faces is None:
+        raise DecodeError(read.reason)
+    return prediction_of(detector, str(path), read)
+
+
+def predict_files(
+    detector: LoadedDetector,
+    files: Sequence[Found],
+    executor: Executor,
+    *,
+    device: str,
+    spill: Path | None = None,
+    limits: Limits = LIMITS,
+) -> Generator[Judged]:
+    """Every file as it becomes ready; the executor's workers extract the faces, on device.
+
+    spill: folder, seen by all workers, for faces that are too many for memory: they are gone when the next
+    file is asked for.
+    Raises what the executor raises, UserError of a worker, and its error where the disk of spill is full; all
+    else that befalls a file is its reason.
+    """
+    by_path = {found.path.absolute(): found for found in files if not found.trouble}
+    for found in files:
+        if found.trouble:
+            yield Judged(found, unreadable(found.name, FileRead(reason=found.trouble)))
+    spill = spill and spill.absolute()
+    read = partial(
+        read_file, settings=detector.recipe.face_settings, device=device, spill=spill, limits=limits
+    )
+    # by a name that a worker started in another folder finds it under
+    for outcome in executor.map_unordered(read, list(by_path)):
+        found, result = by_path[outcome.item], outcome.result
+        if isinstance(result, Failure):
+            if isinstance(result.error, UserError) or disk_is_full(result.error):
+                raise result.error
+            result = FileRead(reason=result.reason)
+        yield Judged(found, prediction_of(detector, found.name, result), result.faces, result.stamp)
+        if result.faces is not None:
+            result.faces.discard()
+
+
+def prediction_of(detector: LoadedDetector, name: str, read: FileRead) -> Prediction:
+    """What is said of a file that was read, or could not be."""
+    if read.faces is None:
+        return unreadable(name, read)
+    facts = read.stamp.facts() if read.stamp else {}
+    return judge(detector.detector, detector.recipe, name, read.faces, facts)
+
+
+def unreadable(name: str, read: FileRead) -> Prediction:
+    """What is said of a file without faces to look for."""
+    return Prediction(
+        file=name,
+        status="error",
+        prob=None,
+        verdict="undetermined",
+        reason=storable(read.reason),
+        about=read.stamp.facts() if read.stamp else {},
+    )

@@ -1,0 +1,261 @@
+"""A training's loggers: what they are told at its start and at its end. The CSV is the record of truth."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+from PIL import Image
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from deepfake.config import build
+from deepfake.errors import UserError
+from deepfake.faces.store import FaceStore
+from deepfake.reports.contact_sheet import middle_face, shorten
+from deepfake.reports.matrix import Matrix, cell_rows
+from deepfake.reports.plots import precision_recall
+from deepfake.scoring.metrics import roc
+
+FACE_PX = 96  # of a thumbnail
+NAME_CHARS = 128  # of a run, at most
+AXES = {"roc": ("false positive rate", "true positive rate"), "pr": ("recall", "precision")}
+
+
+class WandbRun(WandbLogger):
+    """A run of Weights & Biases, which goes on under the id that its folder holds.
+
+    save_dir: the run folder. offline: nothing leaves it. artifacts: send best.ckpt, protocol.csv and
+    leaks.json too. resume: take the id of the run that was interrupted here. init: of wandb.init.
+    """
+
+    def __init__(
+        self,
+        *,
+        save_dir: str,
+        offline: bool = False,
+        artifacts: bool = False,
+        resume: bool = False,
+        **init: Any,
+    ) -> None:
+        self.id_file = Path(save_dir) / "wandb" / "run_id.txt"
+        run_id = self.id_file.read_text().strip() if resume and self.id_file.is_file() else None
+        # offline=True would set WANDB_MODE for the sweep's next jobs too
+        super().__init__(save_dir=save_dir, id=run_id, mode="offline" if offline else None, **init)
+        del self._wandb_init["anonymous"]  # Lightning's; W&B warns of it, whatever its value
+        self.offline = offline
+        self.artifacts = artifacts
+
+    @rank_zero_only
+    def start(self) -> None:
+        """Begin the run; raises UserError if nobody is logged in, or W&B refuses or does not answer."""
+        import wandb
+
+        mend = "add logger.wandb.offline=true, or run `wandb login` first"
+        try:
+            settings = wandb.setup().settings
+            if self.offline:
+                settings.mode = "offline"  # the run's own mode would not keep W&B from reporting its use
+            if settings.mode in ("online", "run", "shared") and not wandb.login(prompt=False, verify=False):
+                raise UserError(f"logger=wandb: nobody is logged in to Weights & Biases; {mend}")
+            self.id_file.parent.mkdir(parents=True, exist_ok=True)
+            self.id_file.write_text(f"{self.experiment.id}\n")
+        except wandb.errors.Error as err:
+            raise UserError(f"logger=wandb: {err}; {mend}") from err
+
+    def publish(self, run_dir: Path, store: FaceStore, *, step: int) -> None:
+        """Plots, curves, the table of test videos; the summary becomes what metrics.json says."""
+        import wandb
+
+        metrics = json.loads((run_dir / "metrics.json").read_text())
+        rows = read_predictions(run_dir)
+        shown: dict[str, Any] = {f"plots/{path.stem}": wandb.Image(str(path)) for path in plots(run_dir)}
+        # plot.roc_curve would need pandas; those of several runs share one chart
+        for name, points in curves(rows).items():
+            x, y = AXES[name]
+            shown[f"curves/{name}"] = wandb.plot.line(wandb.Table([x, y], points), x, y, title=name)
+        with staged_in(self.id_file.parent / "staged"):
+            faces = [None if f is None else wandb.Image(f, file_type="jpg") for f in thumbnails(rows, store)]
+            data = [[face, *row.values()] for face, row in zip(faces, rows, strict=True)]
+            shown["test/predictions"] = wandb.Table(["face", *rows[0]], data)
+            self.experiment.log(shown | {"trainer/global_step": step})
+            self.experiment.summary.update(metrics)
+            if self.artifacts:
+                self.send(run_dir, metrics)
+
+    def send(self, run_dir: Path, metrics: Mapping[str, Any]) -> None:
+        """The checkpoint and the protocol as artifacts of the run."""
+        import wandb
+
+        # W&B takes a hundred values at most
+        told = {name: value for name, value in metrics.items() if "/" not in name or "/video_" in name}
+        checkpoint = wandb.Artifact(f"checkpoint-{self.experiment.id}", "model", metadata=told)
+        checkpoint.add_file(str(run_dir / "checkpoints" / "best.ckpt"))
+        protocol = wandb.Artifact(f"protocol-{metrics['protocol_hash']}", "protocol")
+        for name in ("protocol.csv", "leaks.json"):
+            protocol.add_file(str(run_dir / name))
+        for artifact in (checkpoint, protocol):
+            self.experiment.log_artifact(artifact)
+
+
+@contextmanager
+def staged_in(folder: Path) -> Iterator[None]:
+    """Let files of tables and artifacts wait in a folder for their upload, not below the home folder."""
+    own = "WANDB_DATA_DIR" in os.environ
+    os.environ.setdefault("WANDB_DATA_DIR", str(folder))
+    try:
+        yield
+    finally:
+        if not own:
+            del os.environ["WANDB_DATA_DIR"]
+
+
+@contextmanager
+def tracked(config: Mapping[str, Any], run_dir: Path) -> Iterator[list[Logger]]:
+    """The loggers of the config, all writing below the run folder and told the config.
+
+    They are closed at the end, as failed if the training raises; the next job of a sweep starts its own.
+    """
+    loggers: list[Logger] = []
+    status = "failed"
+    try:
+        for name, settings in config["logger"].items():
+            loggers.append(make_logger(name, settings, run_dir, resume=config["resume"] is not None))
+        for logger in loggers:
+            tell_config(logger, config)
+        yield loggers
+        status = "success"
+    finally:
+        with ExitStack() as stack:  # each of them is closed, whatever becomes of the others
+            if wandb := sys.modules.get("wandb"):
+                stack.callback(wandb.teardown)  # its settings are those of this job
+                stack.callback(wandb.finish, exit_code=int(status == "failed"))
+            for logger in reversed(loggers):
+                stack.callback(logger.finalize, status)
+
+
+def make_logger(name: str, settings: Mapping[str, Any], run_dir: Path, *, resume: bool) -> Logger:
+    """One logger of the config; raises UserError if what it needs is not installed."""
+    place: dict[str, Any] = {"save_dir": str(run_dir)}
+    if name == "wandb":
+        own_name, group = place_in_sweep(run_dir)
+        place |= {"name": settings["name"] or own_name, "group": settings["group"] or group, "resume": resume}
+    try:
+        return build(settings, **place)
+    except ModuleNotFoundError as err:
+        raise UserError(f"logger={name}: {err}; install it with: uv sync --extra {name}") from err
+
+
+def place_in_sweep(run_dir: Path) -> tuple[str, str | None]:
+    """Name and group of a run: its folder and none; in a sweep the job's overrides and the sweep's folder.
+
+    Left out are overrides that are not in the job's folder name either, and those of the logger.
+    """
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return run_dir.name, None
+    config = HydraConfig.get()
+    silent = config.job.config.override_dirname.exclude_keys
+    told = [
+        override
+        for override in config.overrides.task
+        if (key := override.partition("=")[0]) not in silent and key.partition(".")[0] != "logger"
+    ]
+    return shorten(" ".join(told) or run_dir.name, NAME_CHARS), Path(config.sweep.dir).name
+
+
+def tell_config(logger: Logger, config: Mapping[str, Any]) -> None:
+    """Begin a run with its resolved config."""
+    if isinstance(logger, WandbRun):
+        logger.start()
+    logger.log_hyperparams(dict(config))
+    if isinstance(logger, TensorBoardLogger):
+        logger.experiment.add_text("config", f"```yaml\n{OmegaConf.to_yaml(config)}```")
+
+
+def publish(
+    loggers: Sequence[Logger],
+    run_dir: Path,
+    store: FaceStore,
+    *,
+    step: int,
+    best: ModelCheckpoint | None = None,
+) -> None:
+    """Show what the test left in the run folder where there is a place for pictures, at a step."""
+    for logger in loggers:
+        if isinstance(logger, WandbRun):
+            logger.publish(run_dir, store, step=step)
+            if best is not None and best.best_model_score is not None:
+                logger.experiment.summary[f"best/{best.monitor}"] = float(best.best_model_score)
+        if isinstance(logger, TensorBoardLogger):
+            for path in plots(run_dir):
+                with Image.open(path) as image:
+                    pixels = np.asarray(image.convert("RGB"))
+                logger.experiment.add_image(f"plots/{path.stem}", pixels, step, dataformats="HWC")
+
+
+def publish_matrix(settings: Mapping[str, Any], folder: Path, matrix: Matrix) -> None:
+    """The matrix of a sweep as a run of its own in the sweep's group."""
+    import wandb
+
+    place: dict[str, Any] = {
+        "save_dir": str(folder),
+        "name": "matrix",
+        "group": settings["group"] or folder.name,
+    }
+    logger: WandbRun = build(settings, **place)
+    logger.start()
+    rows = cell_rows(matrix)
+    table = wandb.Table(list(rows[0]), [list(row.values()) for row in rows])
+    logger.experiment.log({"matrix": wandb.Image(str(folder / "matrix.png")), "matrix/cells": table})
+    wandb.finish()
+    wandb.teardown()
+
+
+def plots(run_dir: Path) -> list[Path]:
+    """The pictures of a run."""
+    return sorted((run_dir / "plots").glob("*.png"))
+
+
+def read_predictions(run_dir: Path) -> list[dict[str, Any]]:
+    """The rows of predictions.csv with numbers as such; prob None where there is none."""
+    with (run_dir / "predictions.csv").open(newline="") as file:
+        return [
+            row
+            | {name: int(row[name]) for name in ("label", "tracks", "frames")}
+            | {"prob": float(row["prob"]) if row["prob"] else None}
+            for row in csv.DictReader(file)
+        ]
+
+
+def thumbnails(rows: Sequence[Mapping[str, Any]], store: FaceStore) -> Iterator[np.ndarray | None]:
+    """A face (FACE_PX, FACE_PX, 3) uint8 RGB of every scored video, None of any other."""
+    for row in rows:
+        if row["prob"] is None:
+            yield None
+        else:
+            face = middle_face(store.read(row["video"]))
+            yield cv2.resize(face, (FACE_PX, FACE_PX), interpolation=cv2.INTER_AREA)
+
+
+def curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[list[float]]]:
+    """Points (x, y) of the ROC and of precision over recall; none unless both classes were scored."""
+    scored = [row for row in rows if row["prob"] is not None]
+    prob = np.array([row["prob"] for row in scored])
+    label = np.array([row["label"] for row in scored], np.int64)
+    if len(np.unique(label)) < 2:
+        return {}
+    false, true = roc(prob, label)
+    lines = {"roc": (false / false[-1], true / true[-1]), "pr": precision_recall(prob, label)}
+    return {name: np.stack(points, axis=1).tolist() for name, points in lines.items()}
