@@ -15,10 +15,10 @@ from rich.table import Table
 from deepfake.config import to_plain
 from deepfake.corpora.corpus import Corpus, FolderCount, few
 from deepfake.corpora.leakage import MEASURES, Share, audit, leaks, to_json
+from deepfake.corpora.load import check_leaks, load_corpora, split_corpora, write_protocol
 from deepfake.corpora.protocols import Protocol, describe
 from deepfake.records import SPLITS, Video
 from deepfake.reports.html import TextConsole, shown, write_csv, write_json
-from deepfake.tasks.build import load_corpora, split_corpora, tell, write_protocol
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     console.print(split_table(protocol))
     console.print(leak_table(overlaps))
     log.info("written to %s: audit.json, protocol.csv, leaks.json, names.csv", shown(run_dir))
-    tell(leaks(overlaps) if data["on_leak"] == "error" else [], data["on_leak"])
+    check_leaks(leaks(overlaps) if data["on_leak"] == "error" else [], data["on_leak"])
 
 
 def count_unused(corpus: Corpus) -> Iterator[FolderCount]:

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from omegaconf import DictConfig
 
 from deepfake.config import build, to_plain
+from deepfake.corpora.load import load_training_protocol
 from deepfake.data.augment import Sample
 from deepfake.data.dataset import WindowDataset
 from deepfake.errors import UserError
@@ -30,7 +31,7 @@ from deepfake.reports.contact_sheet import (
 )
 from deepfake.reports.html import shown
 from deepfake.reports.plots import FAKE_COLOUR, REAL_COLOUR, save
-from deepfake.tasks.build import announced, face_settings, make_datamodule
+from deepfake.tasks.build import face_settings, make_datamodule
 from deepfake.training.checkpoint import Recipe
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,11 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     )
     transform = build(cfg.augment)
     datamodule = make_datamodule(
-        cfg, recipe, protocol=lambda: announced(data, run_dir), transform=transform, seed=cfg.seed
+        cfg,
+        recipe,
+        protocol=lambda: load_training_protocol(data, run_dir),
+        transform=transform,
+        seed=cfg.seed,
     )
     datamodule.prepare_data()
     datamodule.setup()

@@ -17,9 +17,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback
 
 from deepfake.config import NETS, build, to_plain
-from deepfake.corpora.corpus import Corpus
-from deepfake.corpora.leakage import Footprint, Share, audit, leaks, overlap, to_json
-from deepfake.corpora.protocols import AUTO, Protocol, apply_protocol, describe, join
+from deepfake.corpora.protocols import Protocol
 from deepfake.data.augment import WindowTransform
 from deepfake.data.datamodule import FaceDataModule
 from deepfake.errors import UserError
@@ -33,7 +31,6 @@ from deepfake.models.weights import Weights, load_weights
 from deepfake.parallel import Executor
 from deepfake.prediction.predictor import LoadedDetector, Scorer, load_detector
 from deepfake.records import Video
-from deepfake.reports.html import write_csv, write_json
 from deepfake.training.checkpoint import Recipe, without_downloads
 from deepfake.training.checkpoint_io import OwnSignals, WholeCheckpoints
 from deepfake.video.limits import Limits
@@ -141,155 +138,6 @@ def prepare(trainer: pl.Trainer, datamodule: FaceDataModule) -> None:
     environment = getattr(trainer.strategy, "cluster_environment", None)
     if environment is None or not environment.creates_processes_externally:
         datamodule.prepare_data()
-
-
-# From cfg.data to the videos of a run: listed, split, audited, and written down in the run folder.
-
-
-ON_LEAK = ("warn", "error")
-COLUMNS = ("video", "split", "label", "method", "identities", "clip", "reason")
-
-
-def load_corpora(data: Mapping[str, Any]) -> dict[str, Corpus]:
-    """What is on disk of cfg.data (plain), by name; of joint corpora those that have a root."""
-    return {name: build(part["corpus"])() for name, part in _parts(data).items()}
-
-
-def split_corpora(data: Mapping[str, Any], corpora: Mapping[str, Corpus]) -> Protocol:
-    """The videos of these corpora in the splits that cfg.data (plain) asks for."""
-    protocols = {
-        name: apply_protocol(
-            corpora[name],
-            part["protocol"],
-            seed=part["split_seed"],
-            fold=part["fold"],
-            num_folds=part["num_folds"],
-            identities=Path(part["identities"]) if part["identities"] else None,
-        )
-        for name, part in _parts(data).items()
-    }
-    return join(protocols) if "corpora" in data else protocols[data["name"]]
-
-
-def load_protocol(data: Mapping[str, Any]) -> Protocol:
-    """load_corpora and split_corpora."""
-    return split_corpora(data, load_corpora(data))
-
-
-def _parts(data: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """cfg.data of each corpus that takes part, by name; what joint data say holds for all their corpora."""
-    if "corpora" not in data:
-        if data["root"] is None:
-            raise UserError(
-                "no value for data.root: add data.root=… to the command, or set the variable that "
-                f"conf/data names for {data['name']}"
-            )
-        return {data["name"]: data}
-    parts = {name: part for name, part in data["corpora"].items() if part["root"] is not None}
-    if not parts:
-        raise UserError(
-            "data=joint: name the roots of the corpora that take part, such as data.corpora.ffpp.root=/path; "
-            f"there are {', '.join(data['corpora'])}"
-        )
-    joint = {name: data[name] for name in ("split_seed", "fold", "num_folds")}
-    return {
-        name: {
-            **part,
-            **joint,
-            "protocol": data["protocol"] if part["protocol"] == AUTO else part["protocol"],
-            "identities": part["identities"] or data["identities"],
-        }
-        for name, part in parts.items()
-    }
-
-
-def announced(data: Mapping[str, Any], run_dir: Path) -> Protocol:
-    """load_protocol, logged and written down, with what its own splits share.
-
-    Raises UserError under data.on_leak=error if val or test holds what training sees.
-    """
-    protocol = load_protocol(data)
-    return written_down(protocol, audit(protocol.videos), data["on_leak"], run_dir)
-
-
-def announced_against(
-    config: Mapping[str, Any], trained_by: Mapping[str, Any] | None, run_dir: Path
-) -> Protocol:
-    """load_protocol for evaluation, with what the split shares with the checkpoint's training (its stamp)."""
-    protocol, split = load_protocol(config["data"]), config["split"]
-    overlaps = {}
-    if trained_by is None:
-        unknown = "the checkpoint does not say what it was trained on, so leaks cannot be found"
-        if config["data"]["on_leak"] == "error":
-            raise UserError(f"data.on_leak=error: {unknown}")
-        log.warning("%s", unknown)
-    else:
-        seen = Footprint.from_dict(trained_by["seen"]["train"]) | Footprint.from_dict(
-            trained_by["seen"]["val"]
-        )
-        held_out = [video for video in protocol.videos if video.split == split]
-        overlaps = {f"{split} in the training by {trained_by['name']}": overlap(seen, held_out)}
-    known = trained_by and {name: trained_by[name] for name in ("name", "hash")}
-    return written_down(protocol, overlaps, config["data"]["on_leak"], run_dir, trained_by=known)
-
-
-def written_down(
-    protocol: Protocol,
-    overlaps: Mapping[str, Mapping[str, Share]],
-    on_leak: str,
-    run_dir: Path,
-    **more: Any,
-) -> Protocol:
-    """Write protocol.csv and leaks.json (with more) into the run folder, log both, see to the leaks."""
-    write_protocol(protocol, overlaps, run_dir, **more)
-    for line in describe(protocol).splitlines():
-        log.info("%s", line)
-    tell(leaks(overlaps), on_leak)
-    return protocol
-
-
-def write_protocol(
-    protocol: Protocol, overlaps: Mapping[str, Mapping[str, Share]], run_dir: Path, **more: Any
-) -> None:
-    """protocol.csv, a row a video, and leaks.json, to which more is added."""
-    rows = [
-        {
-            "video": video.key,
-            "split": video.split,
-            "label": video.label,
-            "method": video.method,
-            "identities": ";".join(video.identities),
-            "clip": video.clip,
-        }
-        for video in protocol.videos
-    ]
-    dropped = [{"video": key, "reason": reason} for key, reason in sorted(protocol.dropped.items())]
-    write_csv(run_dir / "protocol.csv", COLUMNS, [*rows, *dropped])
-    about = {
-        "protocol": protocol.name,
-        "protocol_hash": protocol.hash,
-        "dropped": len(dropped),
-        "notes": protocol.notes,
-        "overlaps": to_json(overlaps),
-        **more,
-    }
-    write_json(run_dir / "leaks.json", about)
-
-
-def tell(found: list[str], on_leak: str) -> None:
-    """Log leaks, or raise them as one UserError."""
-    if on_leak not in ON_LEAK:
-        raise UserError(f"data.on_leak={on_leak}: must be one of {', '.join(ON_LEAK)}")
-    advice = (
-        "data.protocol=strict parts people; for DeeperForensics beside FaceForensics++, data.protocol=ffpp "
-        "gives both the same split"
-    )
-    if found and on_leak == "error":
-        raise UserError(f"data.on_leak=error: {'; '.join(found)} ({advice}; data.on_leak=warn accepts it)")
-    for line in found:
-        log.warning("leak: %s", line)
-    if found:
-        log.warning("  %s", advice)
 
 
 # Detectors that start from weights made elsewhere, for training and for prediction.

@@ -8,11 +8,12 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import RichProgressBar
 
 from deepfake.config import to_plain
+from deepfake.corpora.load import load_test_protocol
 from deepfake.errors import UserError
 from deepfake.parallel import keep_freed_memory
 from deepfake.records import SPLITS
 from deepfake.reports.run_page import conclude
-from deepfake.tasks.build import announced_against, make_datamodule, make_trainer, prepare
+from deepfake.tasks.build import make_datamodule, make_trainer, prepare
 from deepfake.training.callbacks import hush_copies
 from deepfake.training.checkpoint import read_detector
 from deepfake.training.loggers import publish, tracked
@@ -30,7 +31,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     datamodule = make_datamodule(
         cfg,
         recipe,
-        protocol=lambda: announced_against(config, recipe.protocol, run_dir),
+        protocol=lambda: load_test_protocol(config["data"], config["split"], recipe.protocol, run_dir),
     )
     datamodule.test_split = config["split"]
     module = DetectorModule(detector, recipe)

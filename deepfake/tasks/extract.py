@@ -11,13 +11,14 @@ from omegaconf import DictConfig
 from rich.table import Table
 
 from deepfake.config import to_plain
+from deepfake.corpora.load import load_training_protocol
 from deepfake.errors import SomeFailed
 from deepfake.faces.crops import decode_jpeg
 from deepfake.faces.extract import Filled
 from deepfake.faces.store import FaceStore, loss_of
 from deepfake.reports.contact_sheet import SheetTrack, choose_tracks, evenly, plot_tracks
 from deepfake.reports.html import TextConsole, shown, write_json
-from deepfake.tasks.build import announced, face_settings, make_fill, make_store
+from deepfake.tasks.build import face_settings, make_fill, make_store
 
 Row = dict[str, Any]
 
@@ -26,7 +27,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     """Extract what is missing, write summary and contact sheet; SomeFailed if videos could not be read."""
     data = to_plain(cfg.data)
     store = make_store(data, face_settings(cfg))
-    filled = make_fill(cfg, store)(announced(data, run_dir).videos)
+    filled = make_fill(cfg, store)(load_training_protocol(data, run_dir).videos)
     summary = summarise(store, filled)
     write_json(run_dir / "summary.json", summary)
     tracks = [sheet_track(store, filled.rows, *choice) for choice in choose_tracks(filled.rows, 24, seed=0)]

@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig
 
 from deepfake.config import to_plain
+from deepfake.corpora.load import load_test_protocol
 from deepfake.data.datamodule import FaceDataModule
 from deepfake.data.distortions import DISTORTIONS, LEVELS, SETTINGS, ClipDistortion
 from deepfake.errors import UserError
@@ -25,7 +26,7 @@ from deepfake.reports.robustness import COLUMNS, print_robustness, write_robustn
 from deepfake.reports.run_page import about
 from deepfake.scoring.bootstrap import Resampling
 from deepfake.scoring.evaluation import evaluate
-from deepfake.tasks.build import announced_against, make_datamodule, make_trainer, prepare
+from deepfake.tasks.build import make_datamodule, make_trainer, prepare
 from deepfake.training.callbacks import hush_copies
 from deepfake.training.checkpoint import read_detector
 from deepfake.training.module import DetectorModule
@@ -41,7 +42,9 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     distortions = wanted(config)
     detector, recipe = read_detector(Path(config["checkpoint"]))
     datamodule = make_datamodule(
-        cfg, recipe, protocol=lambda: announced_against(config, recipe.protocol, run_dir)
+        cfg,
+        recipe,
+        protocol=lambda: load_test_protocol(config["data"], config["split"], recipe.protocol, run_dir),
     )
     datamodule.test_split = config["split"]
     trainer = make_trainer(config["trainer"], logger=False, enable_checkpointing=False)

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint
 
 from deepfake.config import build, to_plain
+from deepfake.corpora.load import load_training_protocol
 from deepfake.corpora.protocols import Protocol
 from deepfake.errors import UserError
 from deepfake.io import sweep, write_text
@@ -29,7 +30,6 @@ from deepfake.scoring.decision import THRESHOLD_RULES, Decision, fitted
 from deepfake.scoring.metrics import goal
 from deepfake.signals import AGAIN, told
 from deepfake.tasks.build import (
-    announced,
     build_detector,
     face_settings,
     make_datamodule,
@@ -83,7 +83,7 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
     datamodule = make_datamodule(
         cfg,
         recipe,
-        protocol=lambda: announced_for(config, run_dir, reals_only=transform.reals_only),
+        protocol=lambda: checked_protocol(config, run_dir, reals_only=transform.reals_only),
         transform=transform,
         seed=config["seed"],
     )
@@ -196,9 +196,9 @@ def check_paths(checkpoint: Mapping[str, Any], path: Path) -> None:
                 raise UserError(f"resume={path}: it names a checkpoint that is not of its run: {name!r:.80}")
 
 
-def announced_for(config: dict[str, Any], run_dir: Path, *, reals_only: bool = False) -> Protocol:
+def checked_protocol(config: dict[str, Any], run_dir: Path, *, reals_only: bool = False) -> Protocol:
     """The run's protocol; raises UserError if a resumed checkpoint was trained by another one."""
-    protocol = announced(config["data"], run_dir)
+    protocol = load_training_protocol(config["data"], run_dir)
     sizes = Counter((video.split, video.label) for video in protocol.videos)
     if not sizes["train", REAL] or not (reals_only or sizes["train", FAKE]):
         raise UserError(

@@ -97,21 +97,21 @@ def test_what_joint_data_say_holds_for_each_corpus_that_has_no_protocol_of_its_o
 
 
 def test_an_unknown_training_is_no_clean_one(composed: Composed, root: Path, tmp_path: Path) -> None:
-    from deepfake.tasks.build import announced_against
+    from deepfake.corpora.load import load_test_protocol
 
     data = to_plain(composed("audit", "data=ffpp", f"data.root={root}").data)
-    announced_against({"data": data, "split": "test"}, None, tmp_path)
+    load_test_protocol(data, "test", None, tmp_path)
     with pytest.raises(
         UserError, match=r"data\.on_leak=error: the checkpoint does not say what it was trained on"
     ):
-        announced_against({"data": data | {"on_leak": "error"}, "split": "test"}, None, tmp_path)
+        load_test_protocol(data | {"on_leak": "error"}, "test", None, tmp_path)
 
 
 def test_what_selection_saw_counts_as_seen(composed: Composed, root: Path, tmp_path: Path) -> None:
+    from deepfake.corpora.load import load_protocol, load_test_protocol
     from deepfake.corpora.protocols import stamp
-    from deepfake.tasks.build import announced_against, load_protocol
 
     data = to_plain(composed("audit", "data=ffpp", f"data.root={root}").data)
-    announced_against({"data": data, "split": "val"}, stamp(load_protocol(data)), tmp_path)
+    load_test_protocol(data, "val", stamp(load_protocol(data)), tmp_path)
     (shares,) = json.loads((tmp_path / "leaks.json").read_text())["overlaps"].values()
     assert (shares["identities"]["shared"], shares["identities"]["of"]) == (2, 2)
