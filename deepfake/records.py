@@ -17,7 +17,7 @@ from deepfake.errors import UserError
 
 REAL, FAKE = 0, 1
 SPLITS = ("train", "val", "test")
-MOST = 4096  # pixels of a crop, frames of a window
+MAX_INPUT = 4096  # pixels of a crop, frames of a window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,8 +132,8 @@ class InputSpec:
         if min(self.size, self.window, self.stride) < 1 or self.margin < 1 or min(self.std) <= 0:
             raise UserError(f"size, window, stride, margin must be at least 1 and std above 0: {self}")
         whole = all(isinstance(number, int) for number in (self.size, self.window, self.stride))
-        if not whole or max(self.size, self.window, self.stride) > MOST or self.margin > MOST:
-            raise UserError(f"size, window, stride must be whole numbers, and all at most {MOST}: {self}")
+        if not whole or max(self.size, self.window, self.stride) > MAX_INPUT or self.margin > MAX_INPUT:
+            raise UserError(f"size, window, stride must be whole numbers, and all at most {MAX_INPUT}: {self}")
 
     @property
     def span(self) -> int:

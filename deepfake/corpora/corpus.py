@@ -1,4 +1,4 @@
-"""File names of the known datasets, and who is in a video by its name."""
+"""What lies on disk of a dataset: its videos, found by folder and file name, and the lists beside them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +18,51 @@ from deepfake.errors import UserError
 from deepfake.records import Video
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """The videos of a dataset and the splits that come with it.
+
+    name: for reports, with version or compression: "celebdf_v2". videos: sorted by key, without split.
+    splits: the dataset's own protocols, each a table from video key to split; a protocol omits the videos
+    that its table omits, and takes its validation from "train" if its table has no "val". unavailable: for
+    each protocol of the dataset whose lists are not on disk, what is missing and where to put it. validates:
+    whether the dataset's own protocols have a validation split. counts: videos per folder. unused: folders
+    below the root that no protocol uses, with their number of files.
+    """
+
+    name: str
+    videos: tuple[Video, ...]
+    splits: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    unavailable: Mapping[str, str] = field(default_factory=dict)
+    validates: bool = False
+    counts: tuple[FolderCount, ...] = ()
+    unused: Mapping[Path, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "videos", tuple(sorted(self.videos, key=lambda video: video.key)))
+        keys = [video.key for video in self.videos]
+        if twice := sorted({a for a, b in pairwise(keys) if a == b}):
+            raise ValueError(f"{self.name}: {len(twice)} keys stand for two videos, such as {twice[0]}")
+
+
+@dataclass(frozen=True, slots=True)
+class FolderCount:
+    """Videos found in one folder, and the number that the dataset should have there (None if unknown).
+
+    missing, unknown: file names; missing may list fewer names than are missing, as not all are known.
+    """
+
+    name: str
+    present: int
+    expected: int | None
+    missing: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+
+# File names of the known datasets, and the people in a video by its name.
+
 
 FFPP_REAL = re.compile(r"(?P<ffpp>\d{3})")
 FFPP_FAKE = re.compile(r"(?P<ffpp>\d{3})_(?P<ffpp_source>\d{3})")
@@ -32,9 +77,9 @@ GRAMMARS = (FFPP_REAL, FFPP_FAKE, DFD_REAL, DFD_FAKE, CELEBDF_REAL, CELEBDF_FAKE
 
 
 def identities_of(stem: str) -> tuple[str, ...]:
-    """Target, then source of a fake, or the one person of a real video, as "dataset:id"; () if unknown.
+    """People as "dataset:id": target and source of a fake, or the one person of a real video; () if unknown.
 
-    Group names in the grammars are the datasets'; DeeperForensics targets are FaceForensics++ videos.
+    Groups of the GRAMMARS are named after the dataset; DeeperForensics targets are FaceForensics++ videos.
     """
     for grammar in GRAMMARS:
         if found := grammar.fullmatch(stem):
@@ -42,7 +87,7 @@ def identities_of(stem: str) -> tuple[str, ...]:
     return ()
 
 
-# Lists and metadata beside the videos, read whole; a file that is something else is one clear error.
+# Lists and metadata beside the videos; a malformed file raises UserError with its name and line.
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
@@ -52,35 +97,23 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds."""
+    """The content of a JSON file."""
     try:
         return json.loads(_text(path))
     except ValueError as err:
-        raise UserError(f"{path}: not readable as JSON ({err}); download it again or take it away") from err
+        raise UserError(f"{path}: not readable as JSON ({err}); download it again or remove it") from err
 
 
-class Rows(csv.DictReader):  # type: ignore[type-arg]  # generic from Python 3.12 on
-    """Rows by column; a line that is no CSV is one clear error."""
+def read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Columns of a CSV file with a header, and its rows by column, each with its line number.
 
-    path: Path
-
-    def __next__(self) -> dict[str | Any, str | Any]:
-        """The next row."""
-        try:
-            return super().__next__()
-        except csv.Error as err:
-            raise UserError(f"{self.path}, line {self.line_num + 1}: not readable as CSV ({err})") from err
-
-
-def read_csv(path: Path) -> Rows:
-    """The rows of a CSV file with a header; raises UserError naming the line, now or while they are read."""
-    rows = Rows(io.StringIO(_text(path), newline=""))
-    rows.path = path
+    A value that a short row lacks is empty. Raises UserError naming the line.
+    """
+    reader = csv.DictReader(io.StringIO(_text(path), newline=""), restval="")
     try:
-        _ = rows.fieldnames
+        return list(reader.fieldnames or ()), [(reader.line_num, row) for row in reader]
     except csv.Error as err:
-        raise UserError(f"{path}, line 1: not readable as CSV ({err})") from err
-    return rows
+        raise UserError(f"{path}, line {reader.line_num + 1}: not readable as CSV ({err})") from err
 
 
 def _text(path: Path) -> str:
@@ -92,11 +125,11 @@ def _text(path: Path) -> str:
         raise UserError(f"{path}: not a text file in UTF-8 ({err.reason})") from err
 
 
-# Folders of a downloaded dataset: found in any case, listed once, counted against what should be there.
+# Folders of a downloaded dataset; their names are compared without case.
 
 
-# what only one dataset has in its root folder: group of conf/data by folder name in lower case
-MARKS = {
+# folders by which a dataset is recognised, in lower case, and its group in conf/data
+FOLDERS_OF = {
     "celeb-synthesis": "celebdf",
     "celeb-real": "celebdf",
     "manipulated_sequences": "ffpp",
@@ -110,29 +143,15 @@ MARKS = {
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The files of one folder of a layout.
+    """The files of one folder of a dataset.
 
-    name: of the folder in the dataset's own words. path: where it was found, None if nowhere. files: those
-    that the dataset's grammar knows, by stem. unknown: names of all others.
+    name: the dataset's name for the folder. path: where it was found, or None. files: paths by stem of the
+    files named as the dataset names its videos. unknown: names of all other files.
     """
 
     name: str
     path: Path | None
     files: dict[str, Path]
-    unknown: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class FolderCount:
-    """Videos of one folder against the dataset's own count; names as far as they can be known.
-
-    expected is None where nobody says how many there are; missing may hold fewer names than are missing.
-    """
-
-    name: str
-    present: int
-    expected: int | None
-    missing: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
 
 
@@ -157,11 +176,10 @@ def resolve(root: Path, place: str) -> Path | None:
 def list_folder(
     root: Path, name: str, places: Sequence[str], grammar: re.Pattern[str], *, suffix: str = ".mp4"
 ) -> Listing:
-    """The files of the first of these places (relative to root) that holds any the grammar knows; videos in
-    a later one are warned of.
+    """The files of the first of these places (relative to root) that holds a file named by the grammar.
 
-    The suffix counts in any case, hidden files and subfolders do not count. Of two files that differ in the
-    suffix's case alone the first is taken.
+    Hidden files and subfolders are ignored. The suffix is compared without case; of two files that differ in
+    its case alone the first is taken. Logs a warning if a later place holds videos too.
     """
     best = Listing(name, None, {})
     for place in places:
@@ -180,7 +198,7 @@ def list_folder(
                 unknown.append(file)
         listing = Listing(name, folder, files, tuple(unknown))
         if files and best.files:
-            log.warning("%s: %d videos are not read, since %s has some too", folder, len(files), best.path)
+            log.warning("%s: %d videos are not read, since those of %s are", folder, len(files), best.path)
         best = listing if (files and not best.files) or best.path is None else best
     return best
 
@@ -188,88 +206,58 @@ def list_folder(
 def count(
     listing: Listing, expected: int | None, *, names: Collection[str] = (), total_known: bool = True
 ) -> FolderCount:
-    """The listing against an expected number and the stems that should be there.
+    """Compare a listing with the expected number of videos and the stems that should be there.
 
-    With total_known=False names are only some of those expected, so others are not unknown.
+    total_known: names are all that are expected, so that any other name is unknown.
     """
-    strangers = () if not names or not total_known else tuple(sorted(set(listing.files) - set(names)))
+    others = sorted(set(listing.files) - set(names)) if names and total_known else ()
     missing = tuple(sorted(set(names) - set(listing.files)))
-    return FolderCount(listing.name, len(listing.files), expected, missing, (*listing.unknown, *strangers))
+    return FolderCount(listing.name, len(listing.files), expected, missing, (*listing.unknown, *others))
 
 
-def warn_of_unknown(dataset: str, listings: Sequence[Listing]) -> None:
-    """Name the files that are left out because the dataset has no such names."""
+def warn_of_gaps(dataset: str, root: Path, listings: Iterable[Listing]) -> None:
+    """Log the files that are ignored for their names, and the folders without videos."""
     for listing in listings:
-        if listing.unknown:
-            log.warning(
-                "%s: %d files ignored, not named like %s videos: %s",
-                listing.path,
-                len(listing.unknown),
-                dataset,
-                few(listing.unknown),
-            )
+        ignored = f"files of {listing.path} are ignored, as {dataset} names no video like"
+        warn_of_names(f"{dataset}: %d {ignored}", listing.unknown)
+        if not listing.files:
+            log.warning("%s: no video of %s in %s", dataset, listing.name, root)
+
+
+def warn_of_names(text: str, names: Sequence[str]) -> None:
+    """Log a text with the number of names (its %d) and the first few of them, unless there are none."""
+    if names:
+        log.warning(f"{text}: %s", len(names), few(names))
 
 
 def few(names: Sequence[str], num: int = 3) -> str:
-    """The first names, and whether there are more."""
+    """The first names, with "…" if there are more."""
     return ", ".join(names[:num]) + (" …" if len(names) > num else "")
 
 
 def wrong_root(root: Path, what: str, layout: str, *, group: str) -> UserError:
-    """The error for a root without the dataset: what was looked for, the expected tree, what is there.
+    """The error for a root without the dataset: what was not found, the expected tree, and what is there.
 
-    what: "no Celeb-DF video found". group: of conf/data, to tell when the folder holds another dataset.
+    what: such as "no Celeb-DF video found". group: the dataset's group in conf/data.
     """
     if not root.is_dir():
-        return UserError(f"data.root={root}: no such folder. Expected is\n{layout}")
+        return UserError(f"data.root={root}: no such folder. Expected:\n{layout}")
     there = sorted(path.name + "/" * path.is_dir() for path in root.iterdir() if path.name[0] != ".")
-    holds = few(there, 12) if there else "nothing"
-    return UserError(
-        f"data.root={root}: {what}.{_hint(root, group)} Expected is\n{layout}\nIt holds: {holds}"
-    )
+    found = few(there, 12) if there else "nothing"
+    return UserError(f"data.root={root}: {what}.{_hint(root, group)} Expected:\n{layout}\nFound: {found}")
 
 
 def _hint(root: Path, group: str) -> str:
-    """Where the dataset may be instead, or which other dataset this is."""
+    """Where the dataset may be instead, or which other dataset this may be."""
     below = [path for path in sorted(root.iterdir()) if path.is_dir()]
     for folder in (root, *below, root.resolve().parent, root.resolve().parent.parent):
         try:
             names = {name.casefold() for name in os.listdir(folder)}
         except OSError:
             continue
-        for mark, dataset in MARKS.items():
+        for mark, dataset in FOLDERS_OF.items():
             if mark in names and dataset == group and folder != root:
                 return f" Did you mean data.root={folder}?"
             if mark in names and dataset != group and folder == root:
                 return f" This looks like data={dataset}."
     return ""
-
-
-# What lies on disk of a dataset, before any protocol says which video trains and which tests.
-
-
-@dataclass(frozen=True, kw_only=True)
-class Corpus:
-    """The videos of a dataset and the splits that come with it.
-
-    name: for reports, with version or compression: "celebdf_v2". videos: sorted by key, without split.
-    splits: the dataset's own protocols, split by video key; a video that a protocol does not place is left
-    out of it, and one without "val" has its validation carved from "train". unavailable: for a protocol
-    that the dataset has but that is not on disk, what is missing and where it belongs. validates: whether the
-    dataset's own protocols have a validation split. counts: videos a folder. unused: folders below the root
-    that no protocol uses, with their number of files.
-    """
-
-    name: str
-    videos: tuple[Video, ...]
-    splits: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    unavailable: Mapping[str, str] = field(default_factory=dict)
-    validates: bool = False
-    counts: tuple[FolderCount, ...] = ()
-    unused: Mapping[Path, int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "videos", tuple(sorted(self.videos, key=lambda video: video.key)))
-        keys = [video.key for video in self.videos]
-        if twice := sorted({a for a, b in pairwise(keys) if a == b}):
-            raise ValueError(f"{self.name}: {len(twice)} keys stand for two videos, such as {twice[0]}")

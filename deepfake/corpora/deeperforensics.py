@@ -1,7 +1,7 @@
 """DeeperForensics-1.0 (Jiang et al., CVPR 2020): its fakes, and FaceForensics++ c23 for real videos.
 
 A fake TTT_ANNN shows FaceForensics++ video TTT with the face of paid actor ANNN. The download's own
-source_videos, filmed in a studio, are raw material of the face swap and expressly not the real class.
+source_videos, filmed in a studio, are the raw material of the face swap and, by its authors, not real videos.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from deepfake.corpora.corpus import (
     list_folder,
     read_lines,
     resolve,
-    warn_of_unknown,
+    warn_of_gaps,
     wrong_root,
 )
-from deepfake.corpora.ffpp import LISTS_ADVICE, ffpp_corpus, official_splits, youtube_ids
+from deepfake.corpora.ffpp import LISTS_ADVICE, ffpp_corpus, read_pairs, split_by_number, youtube_ids
 from deepfake.errors import UserError
 from deepfake.records import FAKE, SPLITS, Video
 
@@ -69,21 +69,18 @@ def deeperforensics_corpus(
     chosen = {variant: listings[variant] for variant in variants}
     if not any(listing.files for listing in chosen.values()):
         raise _nothing(root, listings, variants)
-    warn_of_unknown("DeeperForensics", list(chosen.values()))
-    for variant, listing in chosen.items():
-        if not listing.files:
-            log.warning("DeeperForensics: no %s videos in %s", variant, root)
+    warn_of_gaps("DeeperForensics", root, chosen.values())
     if perturbed := sorted(set(variants) & set(PERTURBED)):
         log.warning(
-            "DeeperForensics: %s are distorted while the real videos are not: a detector may learn that "
-            "instead of the manipulation; distort the real ones alike by augmentation",
+            "DeeperForensics: %s are distorted while the real videos are not: a detector may learn the "
+            "distortion instead of the manipulation; distort the real videos too, by augmentation",
             few(perturbed),
         )
     real = _real_corpus(ffpp_root, split_dir)
     videos = (*_fakes(chosen, real, youtube_ids(Path(str(ffpp_root)), split_dir)), *real.videos)
-    official, numbers = _official_splits(root), official_splits(Path(str(ffpp_root)), split_dir)
+    official, numbers = _official_splits(root), split_by_number(read_pairs(Path(str(ffpp_root)), split_dir))
     tables = {
-        # a fake stands in the lists by its name, its real video by the three digits before
+        # the lists name fakes; the three digits before name the real video
         "official": {video.key: official.get(video.path.stem) for video in videos},
         "ffpp": {video.key: numbers.get(video.path.stem[:3]) for video in videos},
     }
@@ -115,8 +112,8 @@ def _real_corpus(ffpp_root: str | Path | None, split_dir: str | Path | None) -> 
     """The c23 videos of FaceForensics++ as the real class; raises UserError if they are not there."""
     if ffpp_root is None:
         raise UserError(
-            "data.ffpp_root: DeeperForensics has no real videos of its own (source_videos are raw material): "
-            "its authors take the c23 videos of FaceForensics++; name that folder with data.ffpp_root=/path"
+            "data.ffpp_root: DeeperForensics has no real videos of its own (source_videos are raw material); "
+            "its authors use the c23 videos of FaceForensics++: name their folder with data.ffpp_root=/path"
         )
     try:
         corpus = ffpp_corpus(ffpp_root, methods=(), compression="c23", split_dir=split_dir)
@@ -126,7 +123,7 @@ def _real_corpus(ffpp_root: str | Path | None, split_dir: str | Path | None) -> 
 
 
 def _fakes(listings: Mapping[str, Listing], real: Corpus, recordings: Mapping[str, str]) -> Iterator[Video]:
-    """A record for every listed fake; recordings: YouTube id by identity, where known."""
+    """A record for each listed fake; recordings: YouTube id by identity, where known."""
     partners = {video.clip: video.key for video in real.videos}
     for variant, listing in listings.items():
         for stem, path in listing.files.items():
@@ -147,7 +144,7 @@ def _fakes(listings: Mapping[str, Listing], real: Corpus, recordings: Mapping[st
 def _official_splits(root: Path) -> dict[str, str]:
     """Split by stem of a fake and by number of its target; empty if the lists are not there.
 
-    Raises UserError for a line that is no file name of this dataset, or a target that is in two splits.
+    Raises UserError for a line that is no file name of this dataset, and for a target in two splits.
     """
     folder = next((f for place in ("lists/splits", "splits") if (f := resolve(root, place))), None)
     files = {name: folder / f"{name}.txt" for name in SPLITS} if folder else {}
@@ -166,7 +163,7 @@ def _official_splits(root: Path) -> dict[str, str]:
 
 
 def _nothing(root: Path, listings: Mapping[str, Listing], variants: Sequence[str]) -> UserError:
-    """The error for a root without these variants, naming others that are there."""
+    """The error for a root without these variants; it names the variants that are there."""
     if there := [variant for variant, listing in listings.items() if listing.files]:
         return UserError(
             f"data.root={root}: no DeeperForensics video of {', '.join(variants)}, but of "

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from deepfake.corpora.corpus import Corpus, FolderCount, few, read_csv, read_json, resolve, wrong_root
+from deepfake.corpora.corpus import (
+    Corpus,
+    FolderCount,
+    read_csv,
+    read_json,
+    resolve,
+    warn_of_names,
+    wrong_root,
+)
 from deepfake.errors import UserError
 from deepfake.records import FAKE, REAL, Video
-
-log = logging.getLogger(__name__)
 
 LABELS = {"REAL": REAL, "FAKE": FAKE, "0": REAL, "1": FAKE}
 HELD_OUT = {"validation": "val", "test": "test"}
 PREVIEW = {"original_videos": 1131, "method_A": 3975, "method_B": 144}
-LAYOUT = """  <root>/dfdc_train_part_0/metadata.json, aaqaifqrwn.mp4 …      up to part 49
+LAYOUT = """  <root>/dfdc_train_part_0/metadata.json, aaqaifqrwn.mp4 …      parts 0 to 49
   <root>/validation/labels.csv (or metadata.json), ….mp4         optional
   <root>/test/labels.csv (or metadata.json), ….mp4               optional
 or, the preview, <root>/dataset.json with original_videos/, method_A/, method_B/"""
@@ -27,9 +32,9 @@ or, the preview, <root>/dataset.json with original_videos/, method_A/, method_B/
 def dfdc_corpus(root: str | Path) -> Corpus:
     """All videos that are on disk and in the metadata; keys are relative paths without suffix.
 
-    The official protocol of the full dataset needs its test folder; the preview's is in dataset.json. A fake
-    and its original are one clip. Nobody's name is known in the full dataset. Raises UserError for metadata
-    that cannot be read.
+    The official protocol of the full dataset needs its test folder; that of the preview is in dataset.json. A
+    fake and its original are one clip. The full dataset does not tell who is in a video. Raises UserError for
+    metadata that cannot be read.
     """
     root = Path(root)
     if (root / "dataset.json").is_file():
@@ -38,9 +43,9 @@ def dfdc_corpus(root: str | Path) -> Corpus:
     places += [(folder, split) for name, split in HELD_OUT.items() if (folder := resolve(root, name))]
     listed = [(folder, split, _metadata(folder)) for folder, split in places]
     videos = [
-        _video(root, folder / name, split, label, original)
+        _video(root, folder / name, split, *known[name])
         for folder, split, known in listed
-        for name, label, original in _present(folder, known)
+        for name in sorted(set(known) & set(os.listdir(folder)))
     ]
     if not videos:
         raise wrong_root(root, "no DFDC video found", LAYOUT, group="dfdc")
@@ -61,21 +66,17 @@ def dfdc_corpus(root: str | Path) -> Corpus:
 
 
 Known = dict[str, tuple[int, str | None]]
-"""Label and original's name of every file that the metadata of a folder name."""
+"""Label and original's name of each file, by its name, from the metadata of a folder."""
 
 
 def _parts(root: Path) -> list[Path]:
-    """The training folders, also one level deeper as some archives unpack."""
-    parts = (
-        sorted((path for path in root.glob("dfdc_train_part_*") if path.is_dir()), key=_number)
-        if root.is_dir()
-        else []
-    )
+    """The training folders, which some archives unpack one level deeper."""
+    parts = sorted((path for path in root.glob("dfdc_train_part_*") if path.is_dir()), key=_number)
     return [_inner(part) for part in parts]
 
 
 def _inner(part: Path) -> Path:
-    """The same part one level deeper, if it is there: dfdc_train_part_00.zip holds dfdc_train_part_0."""
+    """The folder of the same number inside, if any: dfdc_train_part_00.zip contains dfdc_train_part_0."""
     below = sorted(path for path in part.glob("dfdc_train_part_*") if path.is_dir())
     return next((path for path in below if _number(path)[0] == _number(part)[0]), part)
 
@@ -86,24 +87,24 @@ def _number(path: Path) -> tuple[int, str]:
 
 
 def _metadata(folder: Path) -> Known:
-    """What metadata.json and labels.csv in a folder say, the former first; nothing of an empty folder.
+    """What metadata.json and labels.csv of a folder say; the former overrides the latter.
 
-    Raises UserError naming file and entry.
+    Raises UserError naming file and entry, and for a folder with files but without metadata.
     """
     as_json, as_csv = folder / "metadata.json", folder / "labels.csv"
     known: Known = {}
     if as_csv.is_file():
-        rows = list(read_csv(as_csv))
-        if rows and not {"filename", "label"} <= set(rows[0]):
+        columns, rows = read_csv(as_csv)
+        if rows and not {"filename", "label"} <= set(columns):
             raise UserError(f"{as_csv}: needs a header with the columns filename and label")
-        known = {row["filename"]: (_label(as_csv, row["filename"], row["label"]), None) for row in rows}
+        known = {row["filename"]: (_label(as_csv, row["filename"], row["label"]), None) for _, row in rows}
     if as_json.is_file():
         for name, about in _entries(as_json).items():
             label = _label(as_json, name, about.get("label", about.get("is_fake")))
             known[name] = label, _original(as_json, name, about.get("original"))
     elif not as_csv.is_file() and _files(folder):
         raise UserError(
-            f"{folder}: it has neither metadata.json nor labels.csv, so nothing says what is fake in it"
+            f"{folder}: there is neither metadata.json nor labels.csv to tell which videos are fake"
         )
     return known
 
@@ -124,21 +125,14 @@ def _label(file: Path, name: str, value: object) -> int:
 
 def _original(file: Path, name: str, value: object) -> str | None:
     if value is not None and not isinstance(value, str):
-        raise UserError(f"{file}: {name} has the original {value!r}, which is no file name")
+        raise UserError(f"{file}: {name} has the original {value!r}, which is not a file name")
     return value or None
 
 
 def _files(folder: Path) -> set[str]:
-    """Names of what is in a folder besides its metadata."""
-    return {
-        name for name in os.listdir(folder) if name[0] != "." and name not in ("metadata.json", "labels.csv")
-    }
-
-
-def _present(folder: Path, known: Known) -> Iterator[tuple[str, int, str | None]]:
-    """Name, label and original's name of the files that are there."""
-    there = set(os.listdir(folder))
-    return ((name, label, original) for name, (label, original) in sorted(known.items()) if name in there)
+    """Names in a folder, except hidden ones and its metadata."""
+    names = set(os.listdir(folder)) - {"metadata.json", "labels.csv"}
+    return {name for name in names if name[0] != "."}
 
 
 def _video(root: Path, path: Path, split: str, label: int, original: str | None) -> Video:
@@ -148,7 +142,7 @@ def _video(root: Path, path: Path, split: str, label: int, original: str | None)
         corpus="dfdc",
         label=label,
         method="dfdc" if label == FAKE else "real",
-        # validation and test do not tell what a fake was made from
+        # the metadata of validation and test do not name a fake's original
         clip=f"dfdc:{Path(original or path).stem}" if split == "train" else None,
         split=split,
     )
@@ -158,20 +152,13 @@ def _count(root: Path, folder: Path, known: Known) -> FolderCount:
     there = _files(folder)
     missing, unknown = sorted(set(known) - there), sorted(there - set(known))
     name = folder.relative_to(root).as_posix()
-    if missing:
-        log.warning("DFDC: %d videos of %s are not on disk: %s", len(missing), name, few(missing))
-    if unknown:
-        log.warning(
-            "DFDC: %d files of %s ignored, its metadata do not name them: %s",
-            len(unknown),
-            name,
-            few(unknown),
-        )
+    warn_of_names(f"DFDC: %d videos of {name} are not on disk", missing)
+    warn_of_names(f"DFDC: %d files of {name} are ignored, as its metadata do not name them", unknown)
     return FolderCount(name, len(set(known) & there), len(known), tuple(missing), tuple(unknown))
 
 
 def _preview(root: Path) -> Corpus:
-    """The preview: people are known by number, and dataset.json says who trains and who tests."""
+    """The preview, whose dataset.json has the people, by number, and the official split."""
     file = root / "dataset.json"
     videos, official, missing = [], {}, []
     entries = _entries(file)
@@ -186,7 +173,7 @@ def _preview(root: Path) -> Corpus:
         if split not in ("train", "test"):
             raise UserError(f"{file}: {name} has the set {split!r}, which is none of train, test")
         people = [about.get("target_id"), about.get("swapped_id") if label == FAKE else None]
-        # a folder below original_videos, method_A or method_B is named after the actor seen
+        # folders below original_videos, method_A and method_B are named after the actor who is seen
         people[0] = people[0] or Path(name).parts[1]
         key = Path(name).with_suffix("").as_posix()
         official[key] = split
@@ -202,13 +189,11 @@ def _preview(root: Path) -> Corpus:
         )
     if not videos:
         raise UserError(f"{file}: none of its {len(missing)} videos is below {root}")
-    if missing:
-        log.warning("DFDC preview: %d videos of dataset.json are not on disk: %s", len(missing), few(missing))
-    unknown = [name for folder in PREVIEW for name in _videos_below(root, folder) if name not in entries]
-    if unknown:
-        log.warning(
-            "DFDC preview: %d videos ignored, dataset.json does not name them: %s", len(unknown), few(unknown)
-        )
+    paths = [path for folder in PREVIEW for path in sorted((root / folder).rglob("*.mp4"))]
+    on_disk = [path.relative_to(root).as_posix() for path in paths if path.name[0] != "."]
+    unknown = [name for name in on_disk if name not in entries]
+    warn_of_names("DFDC preview: %d videos of dataset.json are not on disk", missing)
+    warn_of_names("DFDC preview: %d videos are ignored, as dataset.json does not name them", unknown)
     return Corpus(
         name="dfdc_preview",
         videos=tuple(videos),
@@ -216,17 +201,15 @@ def _preview(root: Path) -> Corpus:
         counts=tuple(
             FolderCount(
                 folder,
-                sum(video.key.startswith(f"{folder}/") for video in videos),
+                len(_below(folder, official)),
                 expected,
-                tuple(name for name in missing if name.startswith(f"{folder}/")),
-                tuple(name for name in unknown if name.startswith(f"{folder}/")),
+                _below(folder, missing),
+                _below(folder, unknown),
             )
             for folder, expected in PREVIEW.items()
         ),
     )
 
 
-def _videos_below(root: Path, folder: str) -> list[str]:
-    """Paths relative to root of the videos at any depth of a folder."""
-    found = (path.relative_to(root) for path in sorted((root / folder).rglob("*.mp4")))
-    return [path.as_posix() for path in found if path.name[0] != "."]
+def _below(folder: str, names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if name.startswith(f"{folder}/"))

@@ -1,10 +1,10 @@
-"""The lists that belong to FaceForensics++ but do not come with its videos: splits and YouTube ids."""
+"""FaceForensics++ (Rössler et al., ICCV 2019) as its download script leaves it, or its flat c23 mirror."""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from deepfake.corpora.corpus import (
@@ -20,90 +20,13 @@ from deepfake.corpora.corpus import (
     list_folder,
     read_json,
     resolve,
-    warn_of_unknown,
+    warn_of_gaps,
     wrong_root,
 )
 from deepfake.errors import UserError
 from deepfake.records import FAKE, REAL, SPLITS, Video
 
 log = logging.getLogger(__name__)
-
-OFFICIAL_PAIRS = {"train": 360, "val": 70, "test": 70}
-NUMBER = re.compile(r"\d{3}")
-LISTS_ADVICE = (
-    "train.json, val.json and test.json (from dataset/splits of the FaceForensics repository) are not all in "
-    "{root} or {root}/splits: put them there, or name their folder with data.split_dir"
-)
-
-
-def official_pairs(root: Path, split_dir: str | Path | None) -> list[tuple[str, str]]:
-    """The 500 pairs of video numbers of all three lists; empty if the lists are not there."""
-    return [pair for pairs in _lists(root, split_dir).values() for pair in pairs]
-
-
-def official_splits(root: Path, split_dir: str | Path | None, *, whole: bool = False) -> dict[str, str]:
-    """Split by video number; empty if the lists are not there. Raises UserError if a number is in two.
-
-    whole: the lists must be as long as the official ones, since the dataset is.
-    """
-    split_of: dict[str, str] = {}
-    lists = _lists(root, split_dir)
-    sizes = {name: len(pairs) for name, pairs in lists.items()}
-    if lists and whole and sizes != OFFICIAL_PAIRS:
-        raise UserError(
-            f"train.json, val.json, test.json: {sizes} pairs, but the official lists have {OFFICIAL_PAIRS}"
-        )
-    for name, pairs in lists.items():
-        for number in (number for pair in pairs for number in pair):
-            if split_of.setdefault(number, name) != name:
-                raise UserError(f"{name}.json: video {number} is in {split_of[number]}.json too")
-    return split_of
-
-
-def youtube_ids(root: Path, split_dir: str | Path | None) -> dict[str, str]:
-    """ "youtube:<id>" by identity "ffpp:<number>", from conversion_dict.json by the lists or videos."""
-    places = [*_list_places(root, split_dir), *_list_places(root, None), root / "dataset"]
-    files = (place / "conversion_dict.json" for place in places)
-    return next((_youtube_ids(file) for file in files if file.is_file()), {})
-
-
-def _youtube_ids(file: Path) -> dict[str, str]:
-    entries = read_json(file)
-    if not isinstance(entries, dict) or not all(
-        isinstance(text, str) and text.split() for text in entries.values()
-    ):
-        raise UserError(f'{file}: not like {{"000": "<YouTube id> <clip>", …}}')
-    return {f"ffpp:{number}": f"youtube:{text.split()[0]}" for number, text in entries.items()}
-
-
-def _lists(root: Path, split_dir: str | Path | None) -> dict[str, list[tuple[str, str]]]:
-    """Pairs by split, from the first place that has all three lists."""
-    for place in _list_places(root, split_dir):
-        files = {name: place / f"{name}.json" for name in SPLITS}
-        if all(file.is_file() for file in files.values()):
-            return {name: _pairs(file) for name, file in files.items()}
-    if split_dir:
-        raise UserError(f"data.split_dir={split_dir}: train.json, val.json and test.json are not all in it")
-    return {}
-
-
-def _list_places(root: Path, split_dir: str | Path | None) -> list[Path]:
-    return [Path(split_dir)] if split_dir else [root, root / "splits", root / "dataset" / "splits"]
-
-
-def _pairs(file: Path) -> list[tuple[str, str]]:
-    entries = read_json(file)
-    try:
-        pairs = [(str(a), str(b)) for a, b in entries]
-    except (TypeError, ValueError):
-        pairs = []
-    if not pairs or not all(NUMBER.fullmatch(number) for pair in pairs for number in pair):
-        raise UserError(f'{file}: not a list of pairs like [["071", "054"], …]')
-    return pairs
-
-
-# FaceForensics++ (Rössler et al., ICCV 2019) as its download script leaves it, or its flat c23 mirror.
-
 
 DFD = "DeepFakeDetection"
 METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "FaceShifter", DFD)
@@ -125,12 +48,12 @@ def ffpp_corpus(
     methods: Sequence[str] = METHODS[:4],
     split_dir: str | Path | None = None,
 ) -> Corpus:
-    """Real videos and those of the methods, keys "<method, youtube or actors>/<compression>/<stem>".
+    """The videos of these methods and the real ones, keys "<method, youtube or actors>/<compression>/<stem>".
 
-    The official protocol is there if train.json, val.json and test.json lie in split_dir, root, root/splits
-    or root/dataset/splits. DeepFakeDetection, with the videos of actors for real ones, has no official split
-    and is all test in it. Methods that are not on disk are named and left out. Raises UserError if nothing is
-    found or a value is unknown.
+    There is an official protocol if train.json, val.json and test.json lie in split_dir, root, root/splits or
+    root/dataset/splits. DeepFakeDetection, whose real videos show actors, has no official split: all of it is
+    test. Methods that are not on disk are omitted with a warning. Raises UserError for an unknown value, and
+    if no video is found.
     """
     root = Path(root)
     if not isinstance(compression, str) or compression not in COMPRESSIONS:
@@ -144,18 +67,15 @@ def ffpp_corpus(
     listings = {source: _listing(root, compression, source) for source in sources}
     if not any(listing.files for listing in listings.values()):
         raise _nothing(root, compression)
-    warn_of_unknown("FaceForensics++", list(listings.values()))
-    for source, listing in listings.items():
-        if not listing.files:
-            log.warning("FaceForensics++: no %s videos of compression %s in %s", source, compression, root)
-    videos = tuple(ffpp_videos(root, compression, listings, youtube_ids(root, split_dir)))
-    official = official_splits(root, split_dir, whole=len(videos) > 500)
+    warn_of_gaps("FaceForensics++", root, listings.values())
+    videos = tuple(_videos(root, compression, listings, youtube_ids(root, split_dir)))
+    pairs = read_pairs(root, split_dir)
+    split_of = split_by_number(pairs, complete=len(videos) > 500)
     if dfd := sum(video.identities[0].startswith("dfd:") for video in videos):
-        log.warning("%s has no official split: in it all its %d videos, real and fake, are in test", DFD, dfd)
-    needs_lists = len(videos) > dfd
+        log.warning("%s has no official split: all its %d videos, real and fake, are in test", DFD, dfd)
     splits = {}
-    if official or not needs_lists:
-        table = {video.key: _official_split(video, official) for video in videos}
+    if pairs or len(videos) == dfd:
+        table = {video.key: _official_split(video, split_of) for video in videos}
         splits["official"] = {key: split for key, split in table.items() if split}
     return Corpus(
         name=f"ffpp_{'raw' if compression == 'c0' else compression}",
@@ -163,14 +83,14 @@ def ffpp_corpus(
         validates=True,
         splits=splits,
         unavailable={} if splits else {"official": LISTS_ADVICE.format(root=root)},
-        counts=_counts(root, listings, official_pairs(root, split_dir)),
+        counts=_counts(root, listings, [pair for own in pairs.values() for pair in own]),
     )
 
 
-def ffpp_videos(
+def _videos(
     root: Path, compression: str, listings: dict[str, Listing], recordings: dict[str, str]
 ) -> Iterator[Video]:
-    """A record for every listed file; recordings: YouTube id by identity, where known."""
+    """A record for each listed file; recordings: YouTube id by identity, where known."""
     compression = "raw" if compression == "c0" else compression
     for source, listing in listings.items():
         fake = source in METHODS
@@ -198,7 +118,7 @@ def ffpp_videos(
 
 
 def _real_sources(methods: Sequence[str]) -> list[str]:
-    """Where the real videos of these methods are; youtube if there are no methods."""
+    """The sources of the real videos of these methods; youtube if there are none."""
     youtube = not methods or set(methods) != {DFD}
     return ["youtube"] * youtube + ["actors"] * (DFD in methods)
 
@@ -209,7 +129,7 @@ def _listing(root: Path, compression: str, source: str) -> Listing:
 
 
 def _places(compression: str, source: str) -> Iterator[str]:
-    """Where the videos of one source may lie, relative to the root."""
+    """Folders that may hold the videos of one source, relative to the root."""
     for name in COMPRESSIONS[compression]:
         kind = "original_sequences" if source in REALS else "manipulated_sequences"
         yield f"{kind}/{source}/{name}/videos"
@@ -220,7 +140,7 @@ def _places(compression: str, source: str) -> Iterator[str]:
 
 
 def _official_split(video: Video, split_of: dict[str, str]) -> str | None:
-    """Where the pair lists put all ids of a video; None if they name two splits or none."""
+    """The split in which the pair lists have all ids of a video; None if it is not one split."""
     if video.identities[0].startswith("dfd:"):
         return "test"
     splits = {split_of.get(person.removeprefix("ffpp:")) for person in video.identities}
@@ -230,7 +150,7 @@ def _official_split(video: Video, split_of: dict[str, str]) -> str | None:
 def _counts(
     root: Path, listings: dict[str, Listing], pairs: Sequence[tuple[str, str]]
 ) -> tuple[FolderCount, ...]:
-    """Videos against the dataset's counts, and masks against the videos they belong to."""
+    """Videos and masks of each source, compared with the dataset's numbers."""
     fakes = {f"{a}_{b}" for a, b in pairs} | {f"{b}_{a}" for a, b in pairs}
     counts = []
     for source, listing in listings.items():
@@ -245,7 +165,7 @@ def _counts(
 
 
 def _nothing(root: Path, compression: str) -> UserError:
-    """The error for a root without videos of this compression, naming another one that is there."""
+    """The error for a root without videos of this compression; it names the compressions that are there."""
     if root.is_dir():
         others = [c for c in ("raw", "c23", "c40") if c not in COMPRESSIONS[compression]]
         there = [c for c in others if any(_listing(root, c, source).files for source in (*REALS, *METHODS))]
@@ -256,3 +176,75 @@ def _nothing(root: Path, compression: str) -> UserError:
             )
     what = f"no FaceForensics++ video of compression {compression} found"
     return wrong_root(root, what, LAYOUT.replace("c23", compression), group="ffpp")
+
+
+# The lists of FaceForensics++, which do not come with its videos: splits and YouTube ids.
+
+
+OFFICIAL_PAIRS = {"train": 360, "val": 70, "test": 70}
+NUMBER = re.compile(r"\d{3}")
+LISTS_ADVICE = (
+    "train.json, val.json and test.json (from dataset/splits of the FaceForensics repository) are not all in "
+    "{root} or {root}/splits: put them there, or name their folder with data.split_dir"
+)
+
+
+def read_pairs(root: Path, split_dir: str | Path | None) -> dict[str, list[tuple[str, str]]]:
+    """Pairs of video numbers by split, from the first folder with all three lists; empty if there is none."""
+    for folder in _list_folders(root, split_dir):
+        files = {name: folder / f"{name}.json" for name in SPLITS}
+        if all(file.is_file() for file in files.values()):
+            return {name: _pairs(file) for name, file in files.items()}
+    if split_dir:
+        raise UserError(f"data.split_dir={split_dir}: train.json, val.json and test.json are not all there")
+    return {}
+
+
+def split_by_number(
+    pairs: Mapping[str, Sequence[tuple[str, str]]], *, complete: bool = False
+) -> dict[str, str]:
+    """Split by video number; raises UserError if a number is in two splits.
+
+    complete: the dataset is complete, so that the lists must be as long as the official ones.
+    """
+    sizes = {name: len(own) for name, own in pairs.items()}
+    if pairs and complete and sizes != OFFICIAL_PAIRS:
+        raise UserError(
+            f"train.json, val.json, test.json: {sizes} pairs, but the official lists have {OFFICIAL_PAIRS}"
+        )
+    split_of: dict[str, str] = {}
+    for name, own in pairs.items():
+        for number in (number for pair in own for number in pair):
+            if split_of.setdefault(number, name) != name:
+                raise UserError(f"{name}.json: video {number} is in {split_of[number]}.json too")
+    return split_of
+
+
+def youtube_ids(root: Path, split_dir: str | Path | None) -> dict[str, str]:
+    """ "youtube:<id>" by identity "ffpp:<number>", from conversion_dict.json beside the lists or videos."""
+    folders = [*_list_folders(root, split_dir), *_list_folders(root, None), root / "dataset"]
+    files = [folder / "conversion_dict.json" for folder in folders]
+    file = next((file for file in files if file.is_file()), None)
+    if file is None:
+        return {}
+    entries = read_json(file)
+    if not isinstance(entries, dict) or not all(
+        isinstance(text, str) and text.split() for text in entries.values()
+    ):
+        raise UserError(f'{file}: not like {{"000": "<YouTube id> <clip>", …}}')
+    return {f"ffpp:{number}": f"youtube:{text.split()[0]}" for number, text in entries.items()}
+
+
+def _list_folders(root: Path, split_dir: str | Path | None) -> list[Path]:
+    return [Path(split_dir)] if split_dir else [root, root / "splits", root / "dataset" / "splits"]
+
+
+def _pairs(file: Path) -> list[tuple[str, str]]:
+    entries = read_json(file)
+    try:
+        pairs = [(str(a), str(b)) for a, b in entries]
+    except (TypeError, ValueError):
+        pairs = []
+    if not pairs or not all(NUMBER.fullmatch(number) for pair in pairs for number in pair):
+        raise UserError(f'{file}: not a list of pairs like [["071", "054"], …]')
+    return pairs

@@ -122,16 +122,15 @@ def table_corpus(root: str | Path) -> Corpus:
 
 def _read(table: Path) -> dict[int, dict[str, str]]:
     """Rows by line number, with an empty text for every column that is not there."""
-    reader = read_csv(table)
-    names = {name: (name or "").strip().lower() for name in reader.fieldnames or ()}
+    columns, lines = read_csv(table)
+    names = {name: name.strip().lower() for name in columns}
     if not {"path", "label"} <= set(names.values()):
         raise UserError(f"{table}: its first line must name {TABLE_LAYOUT}; it is {','.join(names)}")
     blank = dict.fromkeys(("path", "label", "method", "identity", "split"), "")
     rows: dict[int, dict[str, str]] = {}
     line_of: dict[str, int] = {}
-    for values in reader:
-        row = blank | {names[name]: (values[name] or "").strip() for name in names}
-        line = reader.line_num
+    for line, values in lines:
+        row = blank | {names[name]: values[name].strip() for name in names}
         if not row["path"]:
             raise UserError(f"{table}, line {line}: it has no path")
         if row["label"].lower() not in LABELS:

@@ -94,15 +94,15 @@ def read_identities(path: Path) -> dict[str, str]:
     """
     if not path.is_file():
         raise UserError(f"data.identities={path}: no such file")
-    rows = read_csv(path)
-    if not {"id", "person"} <= set(rows.fieldnames or ()):
+    columns, rows = read_csv(path)
+    if not {"id", "person"} <= set(columns):
         raise UserError(f"data.identities={path}: needs a header with the columns id and person")
     persons: dict[str, str] = {}
-    for row in rows:
+    for line, row in rows:
         if not row["id"] or not row["person"]:
-            raise UserError(f"data.identities={path}, line {rows.line_num}: id or person is empty")
+            raise UserError(f"data.identities={path}, line {line}: id or person is empty")
         if persons.setdefault(row["id"], row["person"]) != row["person"]:
-            raise UserError(f"data.identities={path}, line {rows.line_num}: {row['id']} is two persons")
+            raise UserError(f"data.identities={path}, line {line}: {row['id']} is two persons")
     return persons
 
 

@@ -76,7 +76,7 @@ def test_leftovers_and_strange_names_are_named_and_left_out(
     touch(root, ["Celeb-synthesis/tmpx8a3", "Celeb-synthesis/id0_id1_0000.noaudio.mp4", "Celeb-real/me.mp4"])
     corpus = celebdf_corpus(root)
     assert len(corpus.videos) == 11
-    assert "Celeb-synthesis: 2 files ignored, not named like Celeb-DF videos" in caplog.text
+    assert f"2 files of {root / 'Celeb-synthesis'}" in caplog.text
     unknown = {count.name: count.unknown for count in corpus.counts}
     assert unknown["Celeb-real"] == ("me.mp4",)
     assert unknown["Celeb-synthesis"] == ("id0_id1_0000.noaudio.mp4", "tmpx8a3")
@@ -87,7 +87,7 @@ def test_a_list_saved_by_windows_is_the_same_list(tmp_path: Path, touch: Touch) 
     (tmp_path / LIST).write_bytes(b"\xef\xbb\xbf" + TESTING.replace("\n", "\r\n").encode())
     assert celebdf_corpus(tmp_path).splits == first
     (tmp_path / LIST).write_bytes(b"1 Celeb-real/\xff.mp4")
-    with pytest.raises(UserError, match=r"List_of_testing_videos\.txt: not a text file in UTF-8"):
+    with pytest.raises(UserError, match=r"List_of_testing_videos\.txt: .*UTF-8"):
         celebdf_corpus(tmp_path)
 
 
@@ -98,8 +98,7 @@ def test_a_missing_or_empty_folder_is_named_and_the_rest_is_read(
     (root / "YouTube-real").mkdir()
     corpus = celebdf_corpus(root)
     assert {v.key.split("/")[1] for v in corpus.videos} == {"Celeb-real", "Celeb-synthesis"}
-    assert "no video in " in caplog.text
-    assert "the corpus is without its YouTube-real part" in caplog.text
+    assert "no video of YouTube-real" in caplog.text
     assert {c.name: (c.present, c.expected) for c in corpus.counts}["YouTube-real"] == (0, 300)
 
 
@@ -107,17 +106,16 @@ def test_listed_videos_that_are_not_on_disk_are_counted(
     tmp_path: Path, touch: Touch, caplog: pytest.LogCaptureFixture
 ) -> None:
     celebdf_corpus(small(tmp_path, touch, testing=TESTING + "\n0 Celeb-synthesis/id20_id1_0009.mp4\n"))
-    assert (
-        "1 videos of List_of_testing_videos.txt are not on disk: Celeb-synthesis/id20_id1_0009" in caplog.text
-    )
+    assert "1 videos of List_of_testing_videos.txt" in caplog.text
+    assert "Celeb-synthesis/id20_id1_0009" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("0 Celeb-real/id0_0000.mp4", r"line 1: says 0 for .* official list has 1 for real"),
-        ("Celeb-real/id0_0000.mp4", r"line 1: .* is not like '1 Celeb-real/id1_0007\.mp4'"),
-        ("1 Celeb-real/holiday.mp4", r"line 1: .* is not like"),
+        ("0 Celeb-real/id0_0000.mp4", r"line 1: 0 for Celeb-real/id0_0000\.mp4"),
+        ("Celeb-real/id0_0000.mp4", r"line 1: 'Celeb-real/id0_0000\.mp4'"),
+        ("1 Celeb-real/holiday.mp4", r"line 1: '1 Celeb-real/holiday\.mp4'"),
     ],
 )
 def test_a_list_that_contradicts_the_folders_is_refused(
@@ -171,29 +169,29 @@ def test_version_1_has_a_strict_split_that_drops_fakes_only(tmp_path: Path, touc
 def test_version_1_with_the_list_of_version_2_is_refused(tmp_path: Path, touch: Touch) -> None:
     root = whole_v1(tmp_path, touch)
     (root / LIST).write_text("1 Celeb-real/id44_0003.mp4\n")
-    with pytest.raises(UserError, match=r"the videos are Celeb-DF v1, but .* is that of v2"):
+    with pytest.raises(UserError, match=r"Celeb-DF v1.*of v2"):
         celebdf_corpus(root)
 
 
 def test_celeb_df_plus_plus_is_refused_with_an_explanation(tmp_path: Path, touch: Touch) -> None:
     root = small(tmp_path, touch)
     touch(root, ["Celeb-synthesis/FaceSwap/SimSwap/id0_id1_0000.mp4"])
-    with pytest.raises(UserError, match=r"this is Celeb-DF\+\+ .*Celeb-synthesis/FaceSwap/Celeb-DF"):
+    with pytest.raises(UserError, match=r"Celeb-DF\+\+ .*Celeb-synthesis/FaceSwap"):
         celebdf_corpus(root)
 
 
 def test_a_wrong_root_is_told_the_expected_tree_and_what_is_there(tmp_path: Path, touch: Touch) -> None:
     small(tmp_path / "downloads" / "Celeb-DF-v2", touch)
-    with pytest.raises(UserError, match=r"Did you mean data\.root=.*Celeb-DF-v2\?") as caught:
+    with pytest.raises(UserError, match=r"data\.root=.*Celeb-DF-v2\?") as caught:
         celebdf_corpus(tmp_path / "downloads")
     assert "<root>/Celeb-synthesis/id0_id1_0000.mp4" in str(caught.value)
-    assert "It holds: Celeb-DF-v2/" in str(caught.value)
-    with pytest.raises(UserError, match=r"Did you mean data\.root=.*Celeb-DF-v2\?"):
+    assert str(caught.value).endswith("Celeb-DF-v2/")
+    with pytest.raises(UserError, match=r"data\.root=.*Celeb-DF-v2\?"):
         celebdf_corpus(tmp_path / "downloads" / "Celeb-DF-v2" / "Celeb-real")
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(UserError, match="nowhere"):
         celebdf_corpus(tmp_path / "nowhere")
     touch(tmp_path / "other", ["manipulated_sequences/x"])
-    with pytest.raises(UserError, match=r"This looks like data=ffpp"):
+    with pytest.raises(UserError, match=r"data=ffpp"):
         celebdf_corpus(tmp_path / "other")
 
 
@@ -228,7 +226,7 @@ def test_a_shortened_list_beside_the_whole_dataset_is_refused(whole_celebdf: Pat
         (tmp_path / folder).symlink_to(whole_celebdf / folder)
     lines = (whole_celebdf / LIST).read_text().splitlines()
     (tmp_path / LIST).write_text("\n".join(lines[1:]))
-    with pytest.raises(UserError, match="517 entries, 518 expected for v2; test videos would be trained on"):
+    with pytest.raises(UserError, match="517 .*518"):
         celebdf_corpus(tmp_path)
 
 

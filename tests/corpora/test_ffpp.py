@@ -89,8 +89,8 @@ def test_methods_not_on_disk_and_leftovers_of_a_download_are_named_and_left_out(
     (root / "manipulated_sequences/Deepfakes/c23/videos/000_001 (1).mp4").touch()
     methods = Counter(v.method for v in listed(root, methods=METHODS))
     assert methods == {"real": 6, "Deepfakes": 3, "Face2Face": 2}
-    assert "no FaceShifter videos of compression c23" in caplog.text
-    assert "2 files ignored" in caplog.text
+    assert "FaceShifter/c23" in caplog.text
+    assert "2 files of" in caplog.text
 
 
 @pytest.mark.parametrize("folder", ["raw", "c0"])
@@ -137,7 +137,7 @@ def test_deepfakedetection_has_its_own_reals_and_is_all_test(
     fake = videos[f"DeepFakeDetection/c23/01_02__{scene}__YVGY8LOK"]
     assert (fake.partner, fake.identities) == (f"actors/c23/01__{scene}", ("dfd:01", "dfd:02"))
     assert videos[f"DeepFakeDetection/c23/03_02__{scene}__YVGY8LOK"].partner is None
-    assert "in it all its 4 videos, real and fake, are in test" in caplog.text
+    assert "all its 4 videos" in caplog.text
     both = Counter(v.method for v in listed(root, methods=["Deepfakes", "DeepFakeDetection"]))
     assert both == {"real": 8, "Deepfakes": 3, "DeepFakeDetection": 2}
 
@@ -166,7 +166,7 @@ def test_a_split_list_that_is_no_json_is_named(tmp_path: Path) -> None:
     root = small(tmp_path)
     for name in ("train", "val", "test"):
         (root / f"{name}.json").write_text("<html>not found</html>")
-    with pytest.raises(UserError, match=r"train\.json: not readable as JSON"):
+    with pytest.raises(UserError, match=r"train\.json: .*JSON"):
         listed(root)
 
 

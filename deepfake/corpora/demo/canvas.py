@@ -1,4 +1,4 @@
-"""The drawing board of a head: where its pixels lie, and the few strokes everything is drawn with.
+"""The drawing board of a head: its coordinates, the few strokes that everything is drawn with, and light.
 
 Lengths are in half face heights: the eyes near y = 0, the chin at y = 1, the skull's top at y = -1.05;
 x to the right, y down, z towards the camera. Colours are sRGB in 0..255 unless they are called linear.
@@ -19,6 +19,10 @@ CENTRE_PX = (172.0, 216.0)  # where (0, 0) lies
 Colour = tuple[float, float, float]
 
 
+Part = tuple[slice, slice]
+"""Rows and columns of a part of the board."""
+
+
 @lru_cache(maxsize=1)
 def axes() -> tuple[np.ndarray, np.ndarray]:
     """Coordinates of the columns (1, WIDTH) and of the rows (HEIGHT, 1), float32, in units."""
@@ -27,8 +31,8 @@ def axes() -> tuple[np.ndarray, np.ndarray]:
     return x[None, :], y[:, None]
 
 
-def window(x0: float, y0: float, x1: float, y1: float) -> tuple[slice, slice]:
-    """Rows and columns of the part of the board between two corners in units."""
+def part_between(x0: float, y0: float, x1: float, y1: float) -> Part:
+    """The part of the board between two corners in units."""
     left, top = round(x0 * UNIT_PX + CENTRE_PX[0]), round(y0 * UNIT_PX + CENTRE_PX[1])
     right, bottom = round(x1 * UNIT_PX + CENTRE_PX[0]), round(y1 * UNIT_PX + CENTRE_PX[1])
     return slice(max(top, 0), min(bottom, HEIGHT)), slice(max(left, 0), min(right, WIDTH))
@@ -111,11 +115,11 @@ def display(light: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Light:
-    """A key light and what the room returns: direction towards the light (x, y, z), linear colours (3,)."""
+    """A key light and the ambient light: direction towards the key light, linear colours (3,) float32."""
 
     direction: tuple[float, float, float]
-    key: tuple[float, float, float]
-    ambient: tuple[float, float, float]
+    key: np.ndarray
+    ambient: np.ndarray
     softness: float
 
 
@@ -127,8 +131,8 @@ def random_light(rng: np.random.Generator) -> Light:
     fill, tint = rng.uniform(0.2, 0.36), rng.uniform(-0.08, 0.08)
     return Light(
         direction=(x / norm, y / norm, 1 / norm),
-        key=(strength * (1 + warmth), strength, strength * (1 - 1.3 * warmth)),
-        ambient=(fill * (1 + tint), fill, fill * (1 - tint)),
+        key=np.array((strength * (1 + warmth), strength, strength * (1 - 1.3 * warmth)), np.float32),
+        ambient=np.array((fill * (1 + tint), fill, fill * (1 - tint)), np.float32),
         softness=rng.uniform(0, 1),
     )
 
@@ -141,12 +145,12 @@ def normals(height: np.ndarray) -> np.ndarray:
     return np.stack((-slope_x / length, -slope_y / length, 1 / length), axis=-1)
 
 
-def shadow(height: np.ndarray, light: Light, *, reach: float = 0.5) -> np.ndarray:
-    """How much key light arrives, (H, W) in 0..1: rays towards the light over the field, reach units long."""
+def shadow(height: np.ndarray, light: Light) -> np.ndarray:
+    """How much key light arrives, (H, W) in 0..1: rays of half a unit towards the light over the field."""
     x, y, z = light.direction
     planar = max(float(np.hypot(x, y)), 1e-3)
     blocked = np.zeros_like(height)
-    for distance in np.linspace(0.03, reach, 9):
+    for distance in np.linspace(0.03, 0.5, 9):
         shift = distance * UNIT_PX / planar
         move = np.array(((1, 0, -x * shift), (0, 1, -y * shift)), np.float32)
         towards = cv2.warpAffine(height, move, height.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
@@ -156,28 +160,29 @@ def shadow(height: np.ndarray, light: Light, *, reach: float = 0.5) -> np.ndarra
     return 1 - (0.85 - 0.35 * light.softness) * blur(np.clip(blocked, 0, 1), 2 + 3 * light.softness)
 
 
+SKIN_GLOW = (0.42, 0.2, 0.14)  # how far each colour wraps around the terminator; red travels furthest in skin
+SHINE = 22.0
+
+
 def shade(
     albedo: np.ndarray,
     height: np.ndarray,
     light: Light,
     *,
-    through: tuple[float, float, float] = (0.0, 0.0, 0.0),
-    gloss: np.ndarray | float = 0.0,
-    shine: float = 22.0,
+    gloss: np.ndarray | float,
 ) -> np.ndarray:
-    """Linear light (H, W, 3) from linear albedo (H, W, 3) over a height field (H, W).
+    """Skin under a light, linear (H, W, 3), from linear albedo (H, W, 3) over a height field (H, W).
 
-    through: how far each colour wraps around the terminator (skin). gloss: strength of the highlight.
+    gloss: strength of the highlight, (H, W) or one number.
     """
     normal = normals(height)
     towards = np.array(light.direction, np.float32)
     half = towards + np.array((0, 0, 1), np.float32)
     half /= np.linalg.norm(half)
     facing, reach = normal @ towards, shadow(height, light)
-    wrap = np.array(through, np.float32) + 0.25 * light.softness
+    wrap = np.array(SKIN_GLOW, np.float32) + 0.25 * light.softness
     diffuse = np.clip((facing[..., None] + wrap) / (1 + wrap), 0, None) * reach[..., None]
     hollow = np.clip(1 - 3.5 * np.clip(blur(height, 10) - height, 0, 0.15), 0.3, 1)
-    ambient = (hollow * (0.8 - 0.2 * normal[..., 1]))[..., None] * np.array(light.ambient, np.float32)
-    key = np.array(light.key, np.float32)
-    highlight = np.clip(normal @ half, 0, 1) ** shine * gloss * reach
-    return albedo * (ambient + diffuse * key) + highlight[..., None] * key
+    ambient = (hollow * (0.8 - 0.2 * normal[..., 1]))[..., None] * light.ambient
+    highlight = np.clip(normal @ half, 0, 1) ** SHINE * gloss * reach
+    return albedo * (ambient + diffuse * light.key) + highlight[..., None] * light.key

@@ -133,7 +133,7 @@ def background(rng: np.random.Generator, height: int, width: int, light: Light) 
         cv2.circle(picture, place, int(rng.uniform(4, 15)), glow, -1, cv2.LINE_AA)
     focus = rng.uniform(5, 13)
     picture = cv2.GaussianBlur(cv2.GaussianBlur(picture, (0, 0), focus), (0, 0), focus / 3)
-    brightness = np.array(light.ambient, np.float32) * 1.6 + np.array(light.key, np.float32) * 0.5
+    brightness = light.ambient * 1.6 + light.key * 0.5
     return display(picture * brightness).astype(np.float32)
 
 
@@ -146,12 +146,11 @@ def body(rng: np.random.Generator, person: Person, light: Light, unit_px: float)
     y, x = np.mgrid[0:down, -half:half].astype(np.float32) / unit_px
     y -= CHIN_UNITS
     neck_half = 0.62 * person.half_width + 0.1 * np.clip(y, 0, 1)
-    key, ambient = np.array(light.key, np.float32), np.array(light.ambient, np.float32)
 
     side = np.clip(x / np.maximum(neck_half, 0.1), -1, 1)
     facing = np.clip(0.75 * np.sqrt(1 - 0.9 * side**2) + 0.6 * side * light.direction[0], 0, None)
     under_chin = 0.35 + 0.65 * step(y - 0.2, 0.25)
-    skin = linear(person.skin) * (ambient + key * (facing * under_chin)[..., None])
+    skin = linear(person.skin) * (light.ambient + light.key * (facing * under_chin)[..., None])
     neck = step(neck_half - np.abs(x), 0.02) * step(y + 0.5, 0.05)
 
     width = rng.uniform(1.75, 2.1)
@@ -165,7 +164,7 @@ def body(rng: np.random.Generator, person: Person, light: Light, unit_px: float)
         stripes = 0.5 + 0.5 * np.sign(np.sin(rng.uniform(18, 40) * (x if rng.random() < 0.5 else y)))
         folds = folds - rng.uniform(0.1, 0.35) * stripes
     lit = np.clip(0.7 + 0.35 * x * light.direction[0] / width - 0.12 * y + folds, 0.1, None)
-    fabric = cloth * (ambient + 0.8 * key * lit[..., None])
+    fabric = cloth * (light.ambient + 0.8 * light.key * lit[..., None])
     collar = bell(y - opening - 0.02, 0.03) * cloth_alpha
     fabric = fabric * (1 - 0.35 * collar[..., None])
 
@@ -211,7 +210,7 @@ def random_footage(rng: np.random.Generator, person: Person) -> Footage:
     height, width = SIZES[rng.integers(len(SIZES))]
     fps = (25, 30)[rng.integers(2)]
     num_frames = round(fps * rng.uniform(1.6, 2.4))
-    light: Light = random_light(rng)
+    light = random_light(rng)
     spare = GRAIN_SPARE_PX
     scale = rng.uniform(0.66, 0.84) * min(height, width) / 352
     centre = (width / 2 + rng.uniform(-0.07, 0.07) * width, height * rng.uniform(0.44, 0.5))

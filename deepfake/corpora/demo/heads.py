@@ -1,4 +1,4 @@
-"""A head under a light, drawn once, and its face for every expression."""
+"""A head under a light: what stays still is drawn once, eyes and mouth for every expression."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from deepfake.corpora.demo import hair, skin
 from deepfake.corpora.demo.canvas import (
     HEIGHT,
     UNIT_PX,
     WIDTH,
     Light,
+    Part,
     axes,
     bell,
     blur,
@@ -20,14 +20,22 @@ from deepfake.corpora.demo.canvas import (
     linear,
     mix,
     noise,
+    part_between,
     shade,
     step,
-    window,
+)
+from deepfake.corpora.demo.face import (
+    Layer,
+    back_hair,
+    beard,
+    brows,
+    gloss,
+    mouth_line,
+    paint,
+    relief,
+    scalp_hair,
 )
 from deepfake.corpora.demo.people import Person
-from deepfake.corpora.demo.skin import mouth_line
-
-SKIN_GLOW = (0.42, 0.2, 0.14)  # red light travels furthest through skin
 
 
 class Head(NamedTuple):
@@ -47,30 +55,30 @@ class Head(NamedTuple):
 def build_head(person: Person, light: Light) -> Head:
     """Draw everything that does not move on its own: skin, ears, hair, beard, brows."""
     rng = np.random.default_rng(person.texture_seed)
-    form = skin.relief(person)
-    paint = skin.paint(person, rng)
+    height, inside = relief(person)
+    albedo = paint(person, rng)
     pores = 0.0011 * noise(rng, HEIGHT, WIDTH, 1.6) + 0.0022 * noise(rng, HEIGHT, WIDTH, 4)
-    lit = shade(paint, form.height + pores, light, through=SKIN_GLOW, gloss=skin.gloss(person, rng))
-    face = blur(step(form.inside, 0.012), 0.6)
+    lit = shade(albedo, height + pores, light, gloss=gloss(person, rng))
+    face = blur(step(inside, 0.012), 0.6)
 
     colour = np.zeros((HEIGHT, WIDTH, 3), np.float32)
     cover = np.zeros((HEIGHT, WIDTH), np.float32)
-    layers = [hair.back_hair(person, light, rng), _ears(person, light, form.inside)]
-    scalp = hair.scalp_hair(person, form.inside, light, rng)
+    layers = [back_hair(person, light, rng), _ears(person, light, inside)]
+    scalp = scalp_hair(person, inside, light, rng)
     under = 1 - 0.45 * np.clip(blur(scalp.alpha, 5) - 0.15, 0, 1)  # hair keeps light from the skin beside it
-    layers += [hair.Layer(lit * under[..., None], face), hair.beard(person, light, rng)]
-    layers += [hair.brows(person, rng), scalp]
+    layers += [Layer(lit * under[..., None], face), beard(person, light, rng)]
+    layers += [brows(person, rng), scalp]
     for layer in layers:
         if layer is not None:
             colour = mix(colour, layer.colour, layer.alpha)
             cover = cover + (1 - cover) * layer.alpha
     shown = display(colour) * cover[..., None]
     still = np.dstack((shown, 255 * cover)).round().clip(0, 255).astype(np.uint8)
-    depth = blur(np.maximum(form.height * face, 0.55 * blur(scalp.alpha, 6)) - 0.12, 4)
+    depth = blur(np.maximum(height * face, 0.55 * blur(scalp.alpha, 6)) - 0.12, 4)
     return Head(person, light, still, depth, _glasses(person, light))
 
 
-def _ears(person: Person, light: Light, inside: np.ndarray) -> hair.Layer:
+def _ears(person: Person, light: Light, inside: np.ndarray) -> Layer:
     """Two ears that stand out from behind the face."""
     x, y = axes()
     size = 0.2 * person.ears
@@ -87,9 +95,9 @@ def _ears(person: Person, light: Light, inside: np.ndarray) -> hair.Layer:
     )
     flush = linear(person.skin) * np.array((1.0, 0.78, 0.74), np.float32)
     albedo = np.broadcast_to(flush, (HEIGHT, WIDTH, 3))
-    lit = shade(albedo, blur(rim.astype(np.float32), 1.2), light, through=SKIN_GLOW, gloss=0.04)
+    lit = shade(albedo, blur(rim.astype(np.float32), 1.2), light, gloss=0.04)
     near = 0.55 + 0.45 * step(-inside - 0.02, 0.05)
-    return hair.Layer(lit * near[..., None] * 0.9, blur(step(1 - distance, 0.09), 0.6))
+    return Layer(lit * near[..., None] * 0.9, blur(step(1 - distance, 0.09), 0.6))
 
 
 def _glasses(person: Person, light: Light) -> np.ndarray | None:
@@ -146,7 +154,7 @@ def draw_face(head: Head, mouth: Mouth, eyes: Eyes) -> np.ndarray:
     for side in (-1, 1):
         _draw_eye(board, head, eyes, side)
     if head.glasses is not None:
-        part = window(-0.85, -0.3, 0.85, 0.3)
+        part = part_between(-0.85, -0.3, 0.85, 0.3)
         glass = head.glasses[part]
         keep = 255 - glass[..., 3:].astype(np.uint16)
         board[part] = (board[part] * keep // 255 + glass).clip(0, 255).astype(np.uint8)
@@ -154,7 +162,7 @@ def draw_face(head: Head, mouth: Mouth, eyes: Eyes) -> np.ndarray:
 
 
 def _move_brows(board: np.ndarray, head: Head, eyes: Eyes) -> None:
-    part = window(-0.62, -0.5, 0.62, -0.05)
+    part = part_between(-0.62, -0.5, 0.62, -0.05)
     x, y = _axes(part)
     weight = bell(y - head.person.brow_y, 0.09) * step(0.58 - np.abs(x), 0.06)
     lift = eyes.brow * np.clip(weight, 0, 1)
@@ -164,7 +172,7 @@ def _move_brows(board: np.ndarray, head: Head, eyes: Eyes) -> None:
 def _draw_mouth(board: np.ndarray, head: Head, mouth: Mouth) -> None:
     """Move the lips and the chin, then draw what shows between the lips."""
     p = head.person
-    part = window(-0.72, p.mouth_y - 0.3, 0.72, 1.3)
+    part = part_between(-0.72, p.mouth_y - 0.3, 0.72, 1.3)
     x, y = _axes(part)
     spread = 1 + 0.16 * mouth.wide + 0.1 * mouth.smile
     across = np.clip(np.abs(x) / (p.mouth_half_width * spread), 0, 1)
@@ -182,7 +190,11 @@ def _draw_mouth(board: np.ndarray, head: Head, mouth: Mouth) -> None:
     if mouth.jaw > 0.004:
         inner = (
             part[0],
-            slice(*window(-1.35 * p.mouth_half_width, 0, 1.35 * p.mouth_half_width, 1)[1].indices(10**6)[:2]),
+            slice(
+                *part_between(-1.35 * p.mouth_half_width, 0, 1.35 * p.mouth_half_width, 1)[1].indices(10**6)[
+                    :2
+                ]
+            ),
         )
         cut = slice(inner[1].start - part[1].start, inner[1].stop - part[1].start)
         _draw_cavity(board, head, inner, top=top[:, cut], bottom=bottom[:, cut], across=across[:, cut])
@@ -191,7 +203,7 @@ def _draw_mouth(board: np.ndarray, head: Head, mouth: Mouth) -> None:
 def _draw_cavity(
     board: np.ndarray,
     head: Head,
-    part: tuple[slice, slice],
+    part: Part,
     *,
     top: np.ndarray,
     bottom: np.ndarray,
@@ -201,7 +213,7 @@ def _draw_cavity(
     x, y = _axes(part)
     gap = bottom - top
     open_here = step(y - top, 0.012) * step(bottom - y, 0.012) * step(gap - 0.012, 0.012) * (across < 0.985)
-    ambient = np.array(head.light.ambient, np.float32) + 0.45 * np.array(head.light.key, np.float32)
+    ambient = head.light.ambient + 0.45 * head.light.key
     colour = np.broadcast_to(np.array((0.035, 0.012, 0.01), np.float32), (*open_here.shape, 3))
     tongue = step(y - bottom + 0.055 - 0.03 * (1 - across), 0.03) * step(gap - 0.07, 0.04) * (1 - across**2)
     colour = (
@@ -220,7 +232,7 @@ def _draw_cavity(
 def _draw_eye(board: np.ndarray, head: Head, eyes: Eyes, side: int) -> None:
     """Eyeball, iris and lashes between the lids; the still head has the lids closed."""
     p = head.person
-    part = window(side * p.eye_x - 0.25, p.eye_y - 0.2, side * p.eye_x + 0.25, p.eye_y + 0.15)
+    part = part_between(side * p.eye_x - 0.25, p.eye_y - 0.2, side * p.eye_x + 0.25, p.eye_y + 0.15)
     x, y = _axes(part)
     dx, dy = x - side * p.eye_x, y - p.eye_y
     out = dx * side
@@ -236,7 +248,7 @@ def _draw_eye(board: np.ndarray, head: Head, eyes: Eyes, side: int) -> None:
     gaze_x, gaze_y = 0.045 * eyes.gaze_x - 0.006 * side, 0.03 * eyes.gaze_y - 0.012
     iris_px = 0.069
     r = np.hypot(dx - gaze_x, dy - gaze_y) / iris_px
-    light = np.array(head.light.ambient, np.float32) + 0.62 * np.array(head.light.key, np.float32)
+    light = head.light.ambient + 0.62 * head.light.key
     ball = np.clip(1.05 - 0.55 * u**2, 0, 1) * (1 - 0.5 * bell(dy - lid, 0.022))
     white: np.ndarray = np.array((0.74, 0.68, 0.64), np.float32)
     corner = np.clip(-u - 0.8, 0, 1) * 5
@@ -265,12 +277,12 @@ def _draw_eye(board: np.ndarray, head: Head, eyes: Eyes, side: int) -> None:
     _cover(board, part, np.broadcast_to(fold, shown.shape), crease)
 
 
-def _axes(part: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray]:
+def _axes(part: Part) -> tuple[np.ndarray, np.ndarray]:
     x, y = axes()
     return x[:, part[1]], y[part[0]]
 
 
-def _pull(board: np.ndarray, part: tuple[slice, slice], right: np.ndarray, down: np.ndarray) -> np.ndarray:
+def _pull(board: np.ndarray, part: Part, right: np.ndarray, down: np.ndarray) -> np.ndarray:
     """The part of the board where every pixel is fetched from right and down of itself, in units."""
     rows, columns = part
     map_x = np.arange(columns.start, columns.stop, dtype=np.float32)[None] + UNIT_PX * right
@@ -278,7 +290,7 @@ def _pull(board: np.ndarray, part: tuple[slice, slice], right: np.ndarray, down:
     return cv2.remap(board, map_x.astype(np.float32), map_y.astype(np.float32), cv2.INTER_LINEAR)
 
 
-def _cover(board: np.ndarray, part: tuple[slice, slice], colour: np.ndarray, alpha: np.ndarray) -> None:
+def _cover(board: np.ndarray, part: Part, colour: np.ndarray, alpha: np.ndarray) -> None:
     """Lay a colour (h, w, 3) 0..255 over the opaque skin of a part."""
     below = board[part][..., :3]
     board[part][..., :3] = (below + (colour - below) * alpha[..., None] + 0.5).clip(0, 255).astype(np.uint8)
