@@ -385,7 +385,7 @@ def memories_mb(pid: int) -> list[float]:
 
 
 def longest_s(log: Path) -> float:
-    """The longest that an item took, by a run's log with the lines of deepfake.parallel.local."""
+    """The longest that an item took, by a run's log with the lines of deepfake.parallel.pool."""
     return max((float(found[1]) for found in TOOK.finditer(log.read_text(errors="replace"))), default=0.0)
 
 
@@ -513,7 +513,7 @@ def command(config: Mapping[str, Any], folder: Path, out: Path) -> list[str]:
     }[config["target"]]
     limits = {f"parallel.{name}": value for name, value in config["parallel"].items()}
     given = [f"{name}={'null' if value is None else value}" for name, value in limits.items()]
-    verbose = ["hydra.verbose=deepfake.parallel.local", f"hydra.run.dir='{out}'"]
+    verbose = ["hydra.verbose=deepfake.parallel.pool", f"hydra.run.dir='{out}'"]
     return [sys.executable, str(SCRIPTS / f"{config['target']}.py"), *own, *given, *verbose]
 
 

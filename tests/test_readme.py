@@ -54,7 +54,7 @@ LEFT_ALONE = {
     "augment=flip": LEFT_OUT["augment=flip"],
     "srun": "several machines; test_processes.py has several processes",
     "torchrun": "several machines",
-    "parallel.address": "a Dask cluster; test_executor.py has one",
+    "parallel.address": "a Dask cluster; test_cluster.py has one",
     "study=": "goes on with a search; test_sweep.py does",
     "<root>": "as in the README, with a path",
 }

@@ -1,4 +1,14 @@
-"""Who may ask the page: requests to our own names, and writes only from our own page."""
+"""The page and its API over HTTP.
+
+POST   /api/videos          multipart/form-data with the file as “video” -> 202 {"id", "url"}
+GET    /api/videos/ID       {"id", "name", "status", "stage", "progress", "place", "message"}; when it is done
+                            also the result of jobs.UploadPredictor, with "files" as {name: address}
+GET    /api/videos/ID/FILE  one of these files
+DELETE /api/videos/ID       forgets a video -> 204
+
+Errors are {"error": sentence}, which the page shows to its users. Only requests to our own names are
+answered, and only our own page may write.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +32,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deepfake.app.jobs import Full, Job, Queue
+from deepfake.app.jobs import Job, Queue, QueueFull
 from deepfake.app.uploads import FORM_BYTES, MB, Refused, receive, too_large
 from deepfake.reports.prediction_page import ModelFacts
 
@@ -40,87 +50,6 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-
-
-class Guard:
-    """Lets only requests to our own names through, and writes only from our own page; adds HEADERS.
-
-    A foreign page could otherwise reach us with a name of its own that it has made mean this machine.
-    """
-
-    def __init__(self, app: ASGIApp, *, host: str) -> None:
-        self.app, self.host = app, host
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As ASGI has it."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-
-        async def send_guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in {"Content-Security-Policy": POLICY, **HEADERS}.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
-        headers = Headers(scope=scope)
-        objection = self.objection(scope["method"], headers)
-        app = self.app if objection is None else error(403, objection)
-        await app(scope, receive, send_guarded)
-
-    def objection(self, method: str, headers: Mapping[str, str]) -> str | None:
-        """Why a request is refused, if it is."""
-        named = headers.get("host", "")
-        if not known_name(named, self.host):
-            return f"this page does not answer to the name {named!r}: open it by its address"
-        if method in ("GET", "HEAD"):
-            return None
-        origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != named:
-            return "requests from other sites are refused"
-        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-            return "requests from other sites are refused"
-        return None
-
-
-def known_name(named: str, bound: str) -> bool:
-    """Whether a Host header is a name of ours, given the address that is listened on.
-
-    Names that a foreign page can choose are refused. An address in numbers is none of these: it is taken
-    where we listen on more than this machine itself.
-    """
-    try:
-        name = (urlsplit(f"//{named}").hostname or "").lower()
-    except ValueError:
-        return False
-    if name in LOOPBACK or name == bound.lower():
-        return True
-    if bound in LOOPBACK:
-        return False
-    with suppress(ValueError):
-        ipaddress.ip_address(name)
-        return True
-    return name == socket.gethostname().lower()
-
-
-def error(status: int, text: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """An error as the API and the page tell it."""
-    return JSONResponse({"error": text}, status, headers)
-
-
-# The page and its API over HTTP.
-#
-# POST   /api/videos          multipart/form-data with the file in “video” -> 202 {"id", "url"}
-# GET    /api/videos/ID       {"id", "name", "status", "stage", "progress", "place", "message"}; when
-# done also
-# what answer.Judge returns, with "files" as {name: address}
-# GET    /api/videos/ID/FILE  one of these files
-# DELETE /api/videos/ID       forgets a video -> 204
-#
-# Errors are {"error": sentence}. The page says the same to its users.
-
-
 DRAIN_S = 10
 """How long a refused upload is read on, unused: browsers show no answer before they have sent all."""
 REPORT_POLICY = (
@@ -140,7 +69,7 @@ def make_app(
     """The web application; about: the detector, for the page."""
 
     @asynccontextmanager
-    async def working(_: Starlette) -> AsyncIterator[None]:
+    async def run_queue(_: Starlette) -> AsyncIterator[None]:
         task = asyncio.create_task(queue.run())
         try:
             yield
@@ -164,15 +93,11 @@ def make_app(
             Route("/api/videos/{id}/{file}", api.file, methods=["GET"]),
             Mount("/static", StaticFiles(packages=[("deepfake.app", "static")])),
         ],
-        middleware=[Middleware(Guard, host=host)],
-        exception_handlers={
-            HTTPException: said,
-            Refused: refused,
-            Full: full,
-            ClientDisconnect: cut_off,
-            Exception: unforeseen,
-        },
-        lifespan=working,
+        middleware=[Middleware(OwnPageMiddleware, host=host)],
+        exception_handlers=dict.fromkeys(
+            (HTTPException, Refused, QueueFull, ClientDisconnect, Exception), error_response
+        ),
+        lifespan=run_queue,
     )
 
 
@@ -192,7 +117,7 @@ class Body:
             yield message.get("body", b"")
 
     async def drain(self) -> None:
-        """Read what is left, for a while, so that its sender comes to read the answer."""
+        """Read the rest, for a while, so that its sender comes to read the response."""
         with suppress(ClientDisconnect, TimeoutError):
             async with asyncio.timeout(DRAIN_S):
                 async for _ in self.chunks():
@@ -218,7 +143,7 @@ class Api:
                     job.folder,
                     max_bytes=self.max_bytes,
                 )
-        except (Refused, Full):
+        except (Refused, QueueFull):
             await body.drain()
             raise
         await self.queue.add(job)
@@ -227,7 +152,7 @@ class Api:
 
     async def get(self, request: Request) -> Response:
         """How far a video is, and its result."""
-        return JSONResponse(told(self.job(request), self.queue))
+        return JSONResponse(describe_job(self.job(request), self.queue))
 
     async def delete(self, request: Request) -> Response:
         """Forget a video: 204."""
@@ -237,7 +162,7 @@ class Api:
     async def file(self, request: Request) -> Response:
         """A file of a result."""
         job, name = self.job(request), request.path_params["file"]
-        if name not in job.answer.get("files", ()):
+        if name not in job.result.get("files", ()):
             raise HTTPException(404, "no such file of this video")
         headers = {"Content-Security-Policy": REPORT_POLICY} if name.endswith(".html") else {}
         return FileResponse(job.folder / name, headers=headers)
@@ -251,7 +176,7 @@ class Api:
         return job
 
 
-def told(job: Job, queue: Queue) -> dict[str, Any]:
+def describe_job(job: Job, queue: Queue) -> dict[str, Any]:
     """A job as its user sees it."""
     values: dict[str, Any] = {
         "id": job.id,
@@ -263,8 +188,8 @@ def told(job: Job, queue: Queue) -> dict[str, Any]:
         "message": job.message,
     }
     if job.status == "done":
-        names = job.answer["files"]
-        values |= {name: value for name, value in job.answer.items() if name != "files"}
+        names = job.result["files"]
+        values |= {name: value for name, value in job.result.items() if name != "files"}
         values["files"] = {name: f"/api/videos/{job.id}/{name}" for name in names}
     return values
 
@@ -281,28 +206,82 @@ def render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(**values)
 
 
-async def said(_: Request, err: Exception) -> Response:
-    """Starlette's own errors, and 404."""
-    assert isinstance(err, HTTPException)
-    return error(err.status_code, err.detail, err.headers)
-
-
-async def refused(_: Request, err: Exception) -> Response:
-    """An upload that is not taken."""
-    assert isinstance(err, Refused)
-    return error(err.status, err.text)
-
-
-async def full(_: Request, err: Exception) -> Response:
-    """No more uploads for now."""
-    return error(429, str(err), {"Retry-After": "30"})
-
-
-async def cut_off(_: Request, err: Exception) -> Response:
-    """An upload that its sender broke off, who hears nothing of this."""
-    return error(400, "the upload broke off")
-
-
-async def unforeseen(_: Request, err: Exception) -> Response:
-    """A mistake of ours."""
+async def error_response(_: Request, err: Exception) -> Response:
+    """The JSON of whatever ended a request."""
+    match err:
+        case HTTPException():
+            return error(err.status_code, err.detail, err.headers)
+        case Refused():
+            return error(err.status, err.text)
+        case QueueFull():
+            return error(429, str(err), {"Retry-After": "30"})
+        case ClientDisconnect():  # whose sender does not read this
+            return error(400, "the upload broke off")
     return error(500, f"an unforeseen error: {type(err).__name__}")
+
+
+class OwnPageMiddleware:
+    """Lets only requests to our own names through, and writes only from our own page; adds HEADERS.
+
+    A foreign page could otherwise reach us by a name of its own that it lets resolve to this machine.
+    """
+
+    def __init__(self, app: ASGIApp, *, host: str) -> None:
+        self.app, self.host = app, host
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, as ASGI defines it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in {"Content-Security-Policy": POLICY, **HEADERS}.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        headers = Headers(scope=scope)
+        refusal = self.refusal(scope["method"], headers)
+        app = self.app if refusal is None else error(403, refusal)
+        await app(scope, receive, send_with_headers)
+
+    def refusal(self, method: str, headers: Mapping[str, str]) -> str | None:
+        """Why a request is refused, or None."""
+        host = headers.get("host", "")
+        if not is_own_name(host, self.host):
+            return f"this page does not answer to the name {host!r}: open it by its address"
+        if method in ("GET", "HEAD"):
+            return None
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != host:
+            return "requests from other sites are refused"
+        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+            return "requests from other sites are refused"
+        return None
+
+
+def is_own_name(named: str, bound: str) -> bool:
+    """Whether a Host header is a name of ours, given the address that we are bound to.
+
+    Names that a foreign page can choose are refused. An IP address is none of these: it is accepted where we
+    are bound to more than the loopback address.
+    """
+    try:
+        name = (urlsplit(f"//{named}").hostname or "").lower()
+    except ValueError:
+        return False
+    if name in LOOPBACK or name == bound.lower():
+        return True
+    if bound in LOOPBACK:
+        return False
+    with suppress(ValueError):
+        ipaddress.ip_address(name)
+        return True
+    return name == socket.gethostname().lower()
+
+
+def error(status: int, text: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """An error of the API."""
+    return JSONResponse({"error": text}, status, headers)

@@ -1,4 +1,8 @@
-"""What an upload is, by its content: names lie, and some formats make a decoder read other files."""
+"""Uploads: a request's file written to disk as it comes, and what it is by its content.
+
+Names lie, and some formats make a decoder read other files. What is too large or no video is refused as soon
+as that is known.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,11 @@ from deepfake.video import limits as files
 from deepfake.video.decode import IMAGE_SUFFIXES
 from deepfake.video.probe import probe
 
+FIELD = b"video"
+FORM_BYTES = 65536
+"""What the form around the file may take."""
+LABEL_LENGTH = 120
+MB = 1_000_000
 HEAD_BYTES = 512
 BOXES = frozenset([b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"])
 STARTS = {
@@ -59,11 +68,10 @@ def suffix_of(head: bytes) -> str | None:
 
 
 def check(path: Path, limits: Limits, file_limits: files.Limits = files.LIMITS) -> VideoInfo:
-    """What a video or picture is; raises UserError for what is beyond the limits or cannot be read.
+    """What a video or picture is; raises UserError for what exceeds the limits or cannot be read.
 
-    limits: of this page; file_limits: of conf/limits.
-
-    The text leaves the file's name to the caller, who knows what the user calls it.
+    limits: of this page; file_limits: of conf/limits. The error does not name the file: the caller knows what
+    the user calls it.
     """
     still = path.suffix in IMAGE_SUFFIXES
     # before any of its pixels are read: a small file can hold a huge frame
@@ -73,7 +81,20 @@ def check(path: Path, limits: Limits, file_limits: files.Limits = files.LIMITS) 
             f"its frames have {width} × {height} pixels, and this page takes up to {limits.max_pixels:,} "
             "(max_pixels)"
         )
-    info = one_frame(width, height) if still else probed(path, file_limits)
+    if still:
+        return VideoInfo(
+            num_frames=1,
+            fps=0.0,
+            width=width,
+            height=height,
+            rotation_deg=0,
+            codec="image",
+            container="image",
+        )
+    try:
+        info = probe(path, file_limits)
+    except DecodeError as err:
+        raise UserError(str(err).removeprefix(f"{path}: ")) from err
     seconds = info.duration_s or 0.0
     if seconds > limits.max_seconds:
         raise UserError(
@@ -103,31 +124,6 @@ def frame_size(path: Path) -> tuple[int, int]:
     raise UserError("there is no video in it, only sound")
 
 
-def probed(path: Path, limits: files.Limits) -> VideoInfo:
-    """What a video is, by its packets and first frame; raises UserError for a broken one."""
-    try:
-        return probe(path, limits)
-    except DecodeError as err:
-        raise UserError(str(err).removeprefix(f"{path}: ")) from err
-
-
-def one_frame(width: int, height: int) -> VideoInfo:
-    """A still image as a video."""
-    return VideoInfo(
-        num_frames=1, fps=0.0, width=width, height=height, rotation_deg=0, codec="image", container="image"
-    )
-
-
-# A multipart request's one file to disk, as it comes, refused as soon as it is too large or no film.
-
-
-FIELD = b"video"
-FORM_BYTES = 65536
-"""What the form around the file may take."""
-LABEL_LENGTH = 120
-MB = 1_000_000
-
-
 class Refused(Exception):
     """An upload that is not taken: the HTTP status, and one sentence for the user."""
 
@@ -136,10 +132,10 @@ class Refused(Exception):
         self.status, self.text = status, text
 
 
-class Receiver:
-    """The parser of one request: write(chunk) as chunks come, then close() for the file and what to call it.
+class UploadReceiver:
+    """The parser of one request: write(chunk) as chunks come, then close() for the file and its label.
 
-    max_bytes: of the file. Both methods raise Refused. The file may be there in part after that.
+    max_bytes: of the file. Both methods raise Refused, after which part of the file may be there.
     """
 
     def __init__(self, content_type: str, folder: Path, *, max_bytes: int) -> None:
@@ -174,7 +170,7 @@ class Receiver:
             raise Refused(507, f"the upload could not be stored here ({err.strerror})") from err
 
     def close(self) -> tuple[Path, str]:
-        """The file and the name that the user gave it, made safe to show."""
+        """The file, and its user's name for it, made safe to show."""
         if not self.label:
             raise Refused(400, "no file in the request: send it as its field “video”")
         if not self._whole:
@@ -186,7 +182,7 @@ class Receiver:
         return self.path, self.label
 
     def discard(self) -> None:
-        """Write nothing more."""
+        """Write no more."""
         if self._file is not None:
             self._file.close()
 
@@ -209,7 +205,7 @@ class Receiver:
         options = parse_options_header(value)[1]
         if options.get(b"name") == FIELD and b"filename" in options:
             if self.label:
-                raise Refused(400, "one video a request, please")
+                raise Refused(400, "one video per request, please")
             self._is_video = True
             self.label = safe_label(options[b"filename"].decode("utf-8", "replace"))
 
@@ -239,7 +235,7 @@ async def receive(
     chunks: AsyncIterator[bytes], content_type: str, folder: Path, *, max_bytes: int
 ) -> tuple[Path, str]:
     """The file of a request, written below folder, and what to call it; raises Refused."""
-    receiver = Receiver(content_type, folder, max_bytes=max_bytes)
+    receiver = UploadReceiver(content_type, folder, max_bytes=max_bytes)
     taken = 0
     try:
         async for chunk in chunks:

@@ -1,17 +1,20 @@
-"""A function over many items, in processes of this machine or of many."""
+"""A function over many items, in worker processes of this machine or of a Dask cluster."""
 
-from deepfake.parallel.executor import Executor
-from deepfake.parallel.outcome import (
+from deepfake.parallel.pool import (
+    Executor,
     Failure,
     MemoryLimitReached,
     Outcome,
     TimeLimitReached,
     WorkerDied,
+    WorkerProcess,
+    keep_freed_memory,
     num_cores,
     progress_bar,
+    report_progress,
+    size_in_bytes,
+    start_server,
 )
-from deepfake.parallel.process import start_server
-from deepfake.parallel.worker import keep_freed_memory
 
 __all__ = [
     "Executor",
@@ -20,8 +23,11 @@ __all__ = [
     "Outcome",
     "TimeLimitReached",
     "WorkerDied",
+    "WorkerProcess",
     "keep_freed_memory",
     "num_cores",
     "progress_bar",
+    "report_progress",
+    "size_in_bytes",
     "start_server",
 ]

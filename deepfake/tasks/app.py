@@ -1,4 +1,4 @@
-"""Serve a local web page that judges dropped videos."""
+"""Serve a local web page that predicts dropped videos."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ from deepfake.config import to_plain
 from deepfake.errors import UserError
 
 if TYPE_CHECKING:
-    from deepfake.app.jobs import Judge
-    from deepfake.reports.prediction_page import ModelFacts
+    from deepfake.app.jobs import UploadPredictor
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 AT_LEAST = {
@@ -59,28 +58,37 @@ def serve(cfg: DictConfig, config: dict[str, Any], listener: socket.socket, root
     """Start the workers, then the page; until it is interrupted."""
     import uvicorn
 
-    from deepfake.app.jobs import Queue, Worker
+    from deepfake.app.jobs import Queue
     from deepfake.app.server import make_app
     from deepfake.app.uploads import MB
-    from deepfake.parallel.local import bytes_of
+    from deepfake.parallel import Failure, WorkerProcess, size_in_bytes
 
-    scratch, num_workers = None if config["keep"] else root, config["num_workers"]
-    limit = bytes_of(config["memory_limit"], num_workers, key="memory_limit")
+    num_workers = config["num_workers"]
+    memory_limit = size_in_bytes(config["memory_limit"], num_workers, key="memory_limit")
     workers = [
-        Worker(partial(make_judge, cfg), scratch=scratch, memory_limit=limit) for _ in range(num_workers)
+        WorkerProcess(
+            partial(make_predictor, cfg),
+            memory_limit=memory_limit,
+            time_limit_s=config["time_limit_s"],
+            scratch=None if config["keep"] else root,
+            keys="",
+        )
+        for _ in range(num_workers)
     ]
     try:
-        abouts = [worker.start() for worker in workers]
+        for worker in workers:
+            about = worker.run(None)
+            if isinstance(about, Failure):
+                raise about.error
         queue = Queue(
             workers,
             root,
             max_waiting=config["max_waiting"],
-            limit_s=config["time_limit_s"],
             keep_minutes=config["keep_minutes"],
             keep=config["keep"],
         )
         max_bytes, max_seconds = int(config["max_mb"] * MB), config["max_seconds"]
-        app = make_app(queue, abouts[0], host=config["host"], max_bytes=max_bytes, max_seconds=max_seconds)
+        app = make_app(queue, about, host=config["host"], max_bytes=max_bytes, max_seconds=max_seconds)
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -104,17 +112,15 @@ def serve(cfg: DictConfig, config: dict[str, Any], listener: socket.socket, root
             worker.stop()
 
 
-def make_judge(cfg: DictConfig) -> tuple[Judge, ModelFacts]:
-    """What a worker process judges with, and the facts for the page; raises UserError as prediction does."""
-    from deepfake.app.jobs import Judge, shown_facts
+def make_predictor(cfg: DictConfig) -> UploadPredictor:
+    """What a worker process predicts with; raises UserError as prediction does."""
+    from deepfake.app.jobs import UploadPredictor, facts_to_show
     from deepfake.app.uploads import Limits
-    from deepfake.parallel import keep_freed_memory
     from deepfake.prediction.explain import check_explanation
     from deepfake.prediction.outputs import explainable
     from deepfake.tasks.build import chosen_detector, make_limits, pick_device
     from deepfake.tasks.predict import decided, describe
 
-    keep_freed_memory()
     config = to_plain(cfg)
     check_explanation(config["explain"])
     device = pick_device(config["device"])
@@ -123,15 +129,14 @@ def make_judge(cfg: DictConfig) -> tuple[Judge, ModelFacts]:
         explainable(detector)
     detector = detector.deciding(decided(detector.recipe.decision, config))
     header = describe(detector, by_command=config["threshold"] is not None)
-    judge = Judge(
+    return UploadPredictor(
         detector=detector,
-        about=shown_facts(header, file=detector.path.name),
+        about=facts_to_show(header, file=detector.path.name),
         limits=Limits(max_seconds=config["max_seconds"], max_pixels=config["max_pixels"]),
         annotate=config["annotate"],
         explain=config["explain"],
         file_limits=make_limits(cfg),
     )
-    return judge, judge.about
 
 
 def check_numbers(config: dict[str, Any]) -> None:

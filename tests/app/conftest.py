@@ -1,37 +1,44 @@
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from deepfake.app.jobs import Errand, ErrandFailed, Report
+from deepfake.app.jobs import Task
+from deepfake.parallel import Failure, WorkerDied
 from deepfake.video.write import write_video
 
 
 class PretendWorker:
-    """Answers with what the upload holds, when it is let; one whose label has “crash” in it fails."""
+    """Returns what the upload holds, when it is let; one whose label has “crash” in it dies."""
 
     def __init__(self) -> None:
         self.go, self.began = threading.Event(), threading.Event()
         self.go.set()
-        self.errands: list[Errand] = []
+        self.tasks: list[Task] = []
         self.ended = False
+        self.outcome: Exception | None = None
 
-    def run(self, errand: Errand, report: Report, *, limit_s: float) -> dict[str, Any]:
-        self.errands.append(errand)
-        report("looking for faces", 0.25)
+    def run(self, task: Task, on_progress: Callable[..., object] | None = None) -> Any:
+        self.tasks.append(task)
+        assert on_progress is not None
+        on_progress("looking for faces", 0.25)
         self.began.set()
         while not self.go.wait(0.01):
             if self.ended:
-                raise ErrandFailed("it was ended")
-        if "crash" in errand.label:
-            raise ErrandFailed(f"{errand.label}: it crashed")
-        (errand.folder / "report.html").write_text(f"<p>{errand.label}")
-        (errand.folder / "secret.txt").write_text("not in the list")
-        content = errand.upload.read_bytes()
-        return {"prediction": {"file": errand.label, "bytes": len(content)}, "files": ["report.html"]}
+                raise WorkerDied("was ended")
+        if "crash" in task.label:
+            raise WorkerDied("crashed (SIGSEGV)")
+        if isinstance(self.outcome, WorkerDied):
+            raise self.outcome
+        if self.outcome is not None:
+            return Failure(self.outcome)
+        (task.folder / "report.html").write_text(f"<p>{task.label}")
+        (task.folder / "secret.txt").write_text("not in the list")
+        content = task.upload.read_bytes()
+        return {"prediction": {"file": task.label, "bytes": len(content)}, "files": ["report.html"]}
 
     def interrupt(self) -> None:
         self.ended = True

@@ -40,7 +40,7 @@ def test_a_missing_checkpoint_is_told_before_there_is_a_page(composed: Composed,
     with pytest.raises(UserError, match=r"^checkpoint=none\.ckpt: no such file$"):
         app.main(composed("app", "checkpoint=none.ckpt", "port=0"), tmp_path)
     with pytest.raises(UserError, match=r"^explain=perhaps: must be false or one of true, occlusion$"):
-        app.make_judge(composed("app", "checkpoint=none.ckpt", "explain=perhaps"))
+        app.make_predictor(composed("app", "checkpoint=none.ckpt", "explain=perhaps"))
 
 
 def test_a_port_in_use_is_told(composed: Composed, tmp_path: Path) -> None:

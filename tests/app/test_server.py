@@ -12,7 +12,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from deepfake.app.jobs import Queue
-from deepfake.app.server import HEADERS, known_name, make_app
+from deepfake.app.server import HEADERS, is_own_name, make_app
+from deepfake.errors import UserError
+from deepfake.parallel import MemoryLimitReached, TimeLimitReached
 from deepfake.reports.prediction_page import ModelFacts
 
 ABOUT = ModelFacts(
@@ -70,9 +72,26 @@ def test_an_upload_is_gone_after_a_failure_too(serve: Serve, film: bytes, tmp_pa
     with serve() as client:
         first, second = post(client, film, "crash.mp4"), post(client, film, "fine.mp4")
         video = result(client, first.json()["url"], "failed")
-        assert video["message"] == "crash.mp4: it crashed"
+        assert video["message"] == "the process that read it crashed (SIGSEGV)"
         assert result(client, second.json()["url"])["name"] == "fine.mp4"
         assert [path.name for path in tmp_path.iterdir()] == [second.json()["id"]]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "message"),
+    [
+        (UserError("film.mp4: it is 61 s long"), "film.mp4: it is 61 s long"),
+        (ZeroDivisionError("a mistake"), "an unforeseen error stopped it: ZeroDivisionError: a mistake"),
+        (TimeLimitReached("it took longer than 900 s"), "it took longer than 900 s"),
+        (MemoryLimitReached("it needed more than 2.0 GB"), "it needed more than 2.0 GB"),
+    ],
+)
+def test_why_there_is_no_result_is_told(
+    serve: Serve, film: bytes, worker: Any, outcome: Exception, message: str
+) -> None:
+    worker.outcome = outcome
+    with serve() as client:
+        assert result(client, post(client, film).json()["url"], "failed")["message"] == message
 
 
 def test_an_upload_and_its_result_stay_when_asked(serve: Serve, film: bytes, tmp_path: Path) -> None:
@@ -117,7 +136,7 @@ def test_a_video_that_is_removed_while_it_waits_or_is_worked_on_leaves_nothing(
         while list(tmp_path.iterdir()) and time.monotonic() < end:
             time.sleep(0.01)
         assert list(tmp_path.iterdir()) == []
-        assert [errand.folder.name for errand in worker.errands] == [running["id"]]
+        assert [task.folder.name for task in worker.tasks] == [running["id"]]
 
 
 def test_places_in_the_queue_are_told_and_kept(serve: Serve, film: bytes, worker: Any) -> None:
@@ -132,7 +151,7 @@ def test_places_in_the_queue_are_told_and_kept(serve: Serve, film: bytes, worker
         assert (videos[0]["stage"], videos[0]["progress"]) == ("looking for faces", 0.25)
         worker.go.set()
         assert [result(client, url)["prediction"]["file"] for url in urls] == names
-        assert [errand.label for errand in worker.errands] == names
+        assert [task.label for task in worker.tasks] == names
 
 
 def test_too_many_uploads_are_told_to_come_again(serve: Serve, film: bytes, worker: Any) -> None:
@@ -183,7 +202,7 @@ def test_a_text_with_a_films_name_is_refused_in_one_sentence(
         assert answer.json() == {
             "error": "letter <i>.mp4 is not a video: its content is that of no film or picture"
         }
-        assert list(tmp_path.iterdir()) == worker.errands == []
+        assert list(tmp_path.iterdir()) == worker.tasks == []
 
 
 @pytest.mark.parametrize(
@@ -262,7 +281,7 @@ def test_other_sites_cannot_upload_or_delete(
     ],
 )
 def test_names_are_known_by_the_address_that_is_listened_on(named: str, bound: str, known: bool) -> None:
-    assert known_name(named, bound) is known
+    assert is_own_name(named, bound) is known
 
 
 def test_every_answer_forbids_what_the_page_does_not_need(serve: Serve, film: bytes) -> None:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from deepfake.app.uploads import Receiver, Refused, safe_label
+from deepfake.app.uploads import Refused, UploadReceiver, safe_label
 
 FILM = b"\x00\x00\x00\x18ftypisom" + bytes(range(256)) * 8
 KIND = "multipart/form-data; boundary=XX"
@@ -15,7 +15,7 @@ def body(content: bytes = FILM, name: str = "video", file: str | None = 'filenam
 
 
 def received(request: bytes, folder: Path, *, step: int = 65536, max_bytes: int = 10_000) -> tuple[Path, str]:
-    receiver = Receiver(KIND, folder, max_bytes=max_bytes)
+    receiver = UploadReceiver(KIND, folder, max_bytes=max_bytes)
     try:
         for start in range(0, len(request), step):
             receiver.write(request[start : start + step])
@@ -55,7 +55,7 @@ def test_fields_beside_the_file_are_passed_over(tmp_path: Path) -> None:
         (body(file=None), 400, "no file in the request: send it as its field “video”"),
         (body()[:-30], 400, "the request ended in the middle of the upload"),
         (b"hello", 400, "this is not a readable multipart/form-data request"),
-        (body()[:-8] + b"\r\n" + body(), 400, "one video a request, please"),
+        (body()[:-8] + b"\r\n" + body(), 400, "one video per request, please"),
     ],
 )
 def test_what_is_refused_says_why(tmp_path: Path, request_body: bytes, status: int, text: str) -> None:
@@ -73,7 +73,7 @@ def test_nothing_is_written_of_what_is_no_film(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["", "text/plain", "application/json", "multipart/form-data"])
 def test_only_a_form_is_taken(tmp_path: Path, kind: str) -> None:
     with pytest.raises(Refused) as caught:
-        Receiver(kind, tmp_path, max_bytes=10)
+        UploadReceiver(kind, tmp_path, max_bytes=10)
     assert caught.value.status == 415
 
 

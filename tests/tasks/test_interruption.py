@@ -256,7 +256,7 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, list["subprocess.Popen[bytes]
         process.wait()
 
 
-# tests/parallel/test_executor.py has a cluster lose a worker in the quick tests
+# tests/parallel/test_cluster.py has a cluster lose a worker in the quick tests
 @pytest.mark.slow
 def test_a_cluster_that_loses_a_worker_makes_the_same_store(
     extract: Start, whole: Files, cluster: tuple[str, list["subprocess.Popen[bytes]"]], tmp_path: Path

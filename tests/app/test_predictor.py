@@ -1,4 +1,4 @@
-"""The judge of the worker process, here in this one."""
+"""What the app's worker process does, here in this one."""
 
 import json
 import shutil
@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from omegaconf import DictConfig
 
-from deepfake.app import jobs as answers
-from deepfake.app.jobs import Errand, Judge, Watch
+from deepfake.app import jobs
+from deepfake.app.jobs import ProgressStopwatch, Task, UploadPredictor
 from deepfake.app.uploads import Limits
 from deepfake.errors import DecodeError, UserError
 from deepfake.faces.extract import Crops, faces_of
@@ -21,19 +21,23 @@ from deepfake.faces.video_faces import VideoFaces
 from deepfake.prediction.predictor import judge, load_detector
 from deepfake.records import Frames
 from deepfake.reports.prediction_page import ModelFacts
-from deepfake.tasks.app import make_judge
+from deepfake.tasks.app import make_predictor
 from deepfake.video.write import write_video
 
 LIMITS = Limits(max_seconds=60, max_pixels=10**6)
 
 
+def silent(stage: str, share: float | None) -> None:
+    pass
+
+
 @pytest.fixture(scope="module")
-def made(trained: Path) -> Judge:
+def made(trained: Path) -> UploadPredictor:
     detector = load_detector(trained / "checkpoints" / "best.ckpt", device="cpu")
     about = ModelFacts(
         checkpoint="best.ckpt", threshold=detector.recipe.decision.cut, threshold_origin="fitted"
     )
-    return Judge(detector=detector, about=about, limits=LIMITS, explain=True)
+    return UploadPredictor(detector=detector, about=about, limits=LIMITS, explain=True, report=silent)
 
 
 @pytest.fixture(scope="module")
@@ -41,21 +45,18 @@ def video(tiny_demo: tuple[str, ...]) -> Path:
     return min(Path(tiny_demo[0].partition("=")[2]).rglob("*.mp4"))
 
 
-def errand(folder: Path, source: Path, label: str = "film.mov") -> Errand:
+def task(folder: Path, source: Path, label: str = "film.mov") -> Task:
     upload = folder / f"upload{source.suffix}"
     shutil.copy(source, upload)
-    return Errand(upload=upload, folder=folder, label=label)
-
-
-def silent(stage: str, share: float | None) -> None:
-    pass
+    return Task(upload=upload, folder=folder, label=label)
 
 
 def test_an_answer_is_the_direct_prediction_with_all_its_files(
-    made: Judge, video: Path, tmp_path: Path
+    made: UploadPredictor, video: Path, tmp_path: Path
 ) -> None:
     told: list[tuple[str, float | None]] = []
-    found = made(errand(tmp_path, video), lambda *step: told.append(step))
+    made = replace(made, report=lambda *step: told.append(step))
+    found = made(task(tmp_path, video))
     detector = made.detector
     faces = faces_of(video, detector.recipe.face_settings, device="cpu")
     direct = judge(detector.detector, detector.recipe, "film.mov", faces).to_dict()
@@ -86,7 +87,7 @@ def test_an_answer_is_the_direct_prediction_with_all_its_files(
 
 
 def test_faces_that_are_too_many_for_memory_leave_no_file_behind(
-    made: Judge, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: UploadPredictor, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spilled: list[Path | None] = []
 
@@ -95,9 +96,9 @@ def test_faces_that_are_too_many_for_memory_leave_no_file_behind(
         spilled.append(faces.spilled)
         return faces
 
-    monkeypatch.setattr(answers, "faces_of", watched)
+    monkeypatch.setattr(jobs, "faces_of", watched)
     monkeypatch.setitem(Crops.__init__.__kwdefaults__, "max_bytes", 1)
-    found = replace(made, annotate=False, explain=False)(errand(tmp_path, video), silent)
+    found = replace(made, annotate=False, explain=False)(task(tmp_path, video))
     assert [file and file.parent for file in spilled] == [tmp_path]
     assert set(found["files"]) == {path.name for path in tmp_path.iterdir()} - {"upload.mp4"}
 
@@ -107,52 +108,53 @@ def test_how_much_is_looked_at_is_chosen_as_in_prediction(
 ) -> None:
     checkpoint = f"checkpoint='{trained}/checkpoints/best.ckpt'"
     cfg = composed("app", checkpoint, "faces=full", "threshold=0.7", "device=cpu")
-    judge, about = make_judge(cfg)
-    assert judge.detector.recipe.face_settings.num_clips is None
+    predictor = make_predictor(cfg)
+    about = predictor(None)
+    assert predictor.detector.recipe.face_settings.num_clips is None
     assert (about.threshold, about.threshold_origin) == (0.7, "given on the command line")
 
 
-def test_a_picture_is_answered_with_a_picture(made: Judge, video: Path, tmp_path: Path) -> None:
+def test_a_picture_is_answered_with_a_picture(made: UploadPredictor, video: Path, tmp_path: Path) -> None:
     with av.open(str(video)) as file:
         next(file.decode(video=0)).to_image().save(tmp_path / "still.png")
-    found = made(errand(tmp_path, tmp_path / "still.png", "still.png"), silent)
+    found = made(task(tmp_path, tmp_path / "still.png", "still.png"))
     assert found["annotated"] == "annotated.jpg"
     assert found["seconds"] == 0
     assert found["prediction"]["sampled_frames"] == len(found["prediction"]["tracks"]) == 1
 
 
-def test_a_film_without_a_face_is_undetermined(made: Judge, film: bytes, tmp_path: Path) -> None:
+def test_a_film_without_a_face_is_undetermined(made: UploadPredictor, film: bytes, tmp_path: Path) -> None:
     (tmp_path / "upload.mp4").write_bytes(film)
-    found = made(Errand(upload=tmp_path / "upload.mp4", folder=tmp_path, label="grey.mp4"), silent)
+    found = made(Task(upload=tmp_path / "upload.mp4", folder=tmp_path, label="grey.mp4"))
     assert (found["prediction"]["verdict"], found["prediction"]["prob"]) == ("undetermined", None)
     assert found["faces"] == []
     assert set(found["files"]) == {"prediction.json", "report.html"}
 
 
 def test_a_copy_that_cannot_be_drawn_costs_only_the_copy(
-    made: Judge, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: UploadPredictor, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(folder: Path, name: str, source: Path, *_: Any, **__: Any) -> Path:
         raise DecodeError(f"{source}: frame 7 of 9 cannot be read")
 
-    monkeypatch.setattr(answers, "write_annotated", fail)
-    found = made(errand(tmp_path, video), silent)
+    monkeypatch.setattr(jobs, "write_annotated", fail)
+    found = made(task(tmp_path, video))
     assert found["annotated"] == ""
     assert found["note"] == "the annotated video could not be drawn: frame 7 of 9 cannot be read"
     assert found["prediction"]["prob"] is not None
 
 
-def test_an_error_has_the_users_name_of_the_file_and_not_ours(made: Judge, tmp_path: Path) -> None:
+def test_an_error_has_the_users_name_of_the_file_and_not_ours(made: UploadPredictor, tmp_path: Path) -> None:
     long = tmp_path / "long.mp4"
     write_video(long, [np.full((48, 64, 3), 90, np.uint8)] * 61, fps=1)
     with pytest.raises(UserError, match=r"^film\.mov: it is 61 s long") as caught:
-        made(errand(tmp_path, long), silent)
+        made(task(tmp_path, long))
     assert str(tmp_path) not in str(caught.value)
 
 
 def test_progress_is_the_share_of_the_video_that_was_looked_at() -> None:
     told: list[tuple[str, float | None]] = []
     clips = [Frames([np.zeros((2, 2, 3), np.uint8)] * 2, np.array([a, a + 1]), np.zeros(2)) for a in (0, 8)]
-    for _ in Watch(lambda *step: told.append(step), num_frames=10).each("decode", clips):
+    for _ in ProgressStopwatch(lambda *step: told.append(step), num_frames=10).each("decode", clips):
         pass
     assert told == [("looking for faces", share) for share in (0.0, 0.2, 1.0)]
