@@ -1,4 +1,4 @@
-"""Any videos sorted by hand: <root>/real and <root>/fake, or those two below train, val and test."""
+"""Videos of one's own, sorted into folders named real and fake, or listed in a CSV file."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from deepfake.corpora.corpus import Corpus, FolderCount, few, identities_of, read_csv
 from deepfake.errors import UserError
@@ -17,14 +18,14 @@ from deepfake.video.probe import VIDEO_SUFFIXES
 log = logging.getLogger(__name__)
 
 CLASSES = {"real": REAL, "fake": FAKE}
-LAYOUT = "expected <root>/real and <root>/fake with videos in them (or train, val, test with these two below)"
+LAYOUT = "expected are <root>/real and <root>/fake with videos (or both below each of train, val, test)"
 
 
 def folder_corpus(root: str | Path) -> Corpus:
-    """The videos below real/ and fake/ at any depth; a first subfolder of fake/ is the method.
+    """The videos below real/ and fake/ at any depth; the first subfolder of fake/ is the method.
 
-    Folders train, val and test are the official protocol. People are known where names follow a known
-    dataset's. Raises UserError if the layout is another, with what was found.
+    Folders train, val and test are the official protocol. Identities are known if a file is named as in a
+    known dataset. Raises UserError for another layout, with what was found.
     """
     root = Path(root)
     if not root.is_dir():
@@ -36,7 +37,7 @@ def folder_corpus(root: str | Path) -> Corpus:
 
 
 def _corpus(root: Path) -> Corpus:
-    """The videos below a root that is there."""
+    """The videos below an existing root."""
     below = {path.name.lower(): path for path in sorted(root.iterdir()) if path.is_dir()}
     if not set(below) >= set(SPLITS):
         return Corpus(name="folder", videos=tuple(_listed(root, root)))
@@ -49,7 +50,7 @@ def _corpus(root: Path) -> Corpus:
 
 
 def _listed(folder: Path, root: Path) -> list[Video]:
-    """Videos of the real and fake folders in a folder, keys relative to root, without split."""
+    """Videos of the folders real and fake in a folder; keys are relative to root."""
     below = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_dir()}
     files = {
         path: name
@@ -59,20 +60,19 @@ def _listed(folder: Path, root: Path) -> list[Video]:
         if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
     }
     if set(files.values()) != set(CLASSES):
-        there = ", ".join(sorted(path.name for path in folder.iterdir())[:10]) or "nothing"
+        found = few(sorted(path.name for path in folder.iterdir()), 10) or "nothing"
         counts = Counter(files.values())
         raise UserError(
             f"{folder}: {counts['real']} real and {counts['fake']} fake videos found; {LAYOUT}; "
-            f"it holds: {there}"
+            f"found: {found}"
         )
-    keys = {path: storable(path.relative_to(root).with_suffix("").as_posix()) for path in files}
-    twice = {key for key, count in Counter(keys.values()).items() if count > 1}
+    keys = _unique_keys({path: path.relative_to(root) for path in files})
     videos = []
     for path, name in files.items():
         inner = [storable(part) for part in path.relative_to(below[name]).parts]
         videos.append(
             Video(
-                key=storable(path.relative_to(root).as_posix()) if keys[path] in twice else keys[path],
+                key=keys[path],
                 path=path,
                 corpus="folder",
                 label=CLASSES[name],
@@ -83,86 +83,96 @@ def _listed(folder: Path, root: Path) -> list[Video]:
     return videos
 
 
-# Videos listed in a CSV file: path, label, and whatever else is known of them.
+Item = TypeVar("Item")
+
+
+def _unique_keys(paths: Mapping[Item, Path]) -> dict[Item, str]:
+    """Each path without its suffix; with it where two paths would be alike."""
+    plain = {item: storable(path.with_suffix("").as_posix()) for item, path in paths.items()}
+    shared = {key for key, count in Counter(plain.values()).items() if count > 1}
+    return {item: storable(paths[item].as_posix()) if key in shared else key for item, key in plain.items()}
+
+
+# Videos listed in a CSV file.
 
 
 LABELS = {"real": REAL, "0": REAL, "fake": FAKE, "1": FAKE}
 ALIASES = {"valid": "val", "validation": "val"}
-TABLE_LAYOUT = "the columns path,label[,method,identity,split], label real or 0, fake or 1"
+CSV_LAYOUT = "the columns path,label[,method,identity,split], label real or 0, fake or 1"
 
 
-def table_corpus(root: str | Path) -> Corpus:
+def csv_corpus(root: str | Path) -> Corpus:
     """The videos of a CSV file; paths are relative to its folder, or absolute.
 
-    identity: who is seen, then whose face was used, joined by ";"; where it is empty, names that follow a
-    known dataset's tell. split: train, val or test in every row, or in none; then it is the official
-    protocol. Rows whose file is not there are counted and left out. Raises UserError naming the line.
+    identity: the person seen and, of a fake, the person whose face was used, joined by ";"; if it is empty,
+    identities are known if the file is named as in a known dataset. split: train, val or test in all rows
+    makes the official protocol; it may be empty in all rows, but not in some. Rows whose file is missing are
+    counted and omitted. Raises UserError naming the line.
     """
     table = Path(root)
     if not table.is_file():
-        raise UserError(f"data.root={table}: no such file; expected is a CSV with {TABLE_LAYOUT}")
+        raise UserError(f"data.root={table}: no such file; expected is a CSV with {CSV_LAYOUT}")
     rows = _read(table)
     splits = _splits(table, rows)
-    lacking = [row["path"] for row in rows.values() if not (table.parent / row["path"]).is_file()]
-    if lacking:
-        log.warning("%s: %d of %d files are not there: %s", table, len(lacking), len(rows), few(lacking))
     present = {line: row for line, row in rows.items() if (table.parent / row["path"]).is_file()}
+    missing = [row["path"] for line, row in rows.items() if line not in present]
+    if missing:
+        log.warning("%s: %d of %d files do not exist: %s", table, len(missing), len(rows), few(missing))
     if not present:
         raise UserError(
-            f"{table}: none of its {len(rows)} files is there; paths are relative to {table.parent}"
+            f"{table}: none of its {len(rows)} files exists; paths are relative to {table.parent}"
         )
     keys = _keys(table, present)
     return Corpus(
         name=table.stem,
         videos=tuple(_video(table, line, row, keys[line]) for line, row in present.items()),
         splits={"official": {keys[line]: splits[line] for line in present}} if splits else {},
-        counts=(FolderCount(table.name, len(present), len(rows), tuple(sorted(lacking))),),
+        counts=(FolderCount(table.name, len(present), len(rows), tuple(sorted(missing))),),
     )
 
 
 def _read(table: Path) -> dict[int, dict[str, str]]:
-    """Rows by line number, with an empty text for every column that is not there."""
+    """Rows by line number; a column that the file does not have is empty."""
     columns, lines = read_csv(table)
     names = {name: name.strip().lower() for name in columns}
     if not {"path", "label"} <= set(names.values()):
-        raise UserError(f"{table}: its first line must name {TABLE_LAYOUT}; it is {','.join(names)}")
+        raise UserError(f"{table}: its first line must name {CSV_LAYOUT}; it is {','.join(names)}")
     blank = dict.fromkeys(("path", "label", "method", "identity", "split"), "")
     rows: dict[int, dict[str, str]] = {}
     line_of: dict[str, int] = {}
     for line, values in lines:
         row = blank | {names[name]: values[name].strip() for name in names}
         if not row["path"]:
-            raise UserError(f"{table}, line {line}: it has no path")
+            raise UserError(f"{table}, line {line}: the path is empty")
         if row["label"].lower() not in LABELS:
             raise UserError(f"{table}, line {line}: label {row['label']!r} is none of {', '.join(LABELS)}")
         if (first := line_of.setdefault(_absolute(table, row), line)) != line:
-            raise UserError(f"{table}, line {line}: {row['path']} stands in line {first} too")
+            raise UserError(f"{table}, line {line}: {row['path']} is in line {first} too")
         rows[line] = row
     if not rows:
-        raise UserError(f"{table}: it has no rows; expected are {TABLE_LAYOUT}")
+        raise UserError(f"{table}: no rows; expected are {CSV_LAYOUT}")
     return rows
 
 
 def _absolute(table: Path, row: Mapping[str, str]) -> str:
-    """The row's path without "." and ".."; links stay, as their own names are the videos' keys."""
+    """The row's path without "." and ".."; links are not resolved, as their names are the videos' keys."""
     return os.path.abspath(table.parent / row["path"])
 
 
 def _keys(table: Path, rows: Mapping[int, Mapping[str, str]]) -> dict[int, str]:
-    """Key by line: the path below the table's folder without suffix, with it where two would be alike."""
+    """Key by line: the path relative to the table's folder if it lies there, else without its root."""
     folder = Path(os.path.abspath(table.parent))
-    paths = {}
-    for line, row in rows.items():
-        path = Path(_absolute(table, row))
-        inside = path.is_relative_to(folder)
-        paths[line] = path.relative_to(folder if inside else path.anchor)
-    plain = {line: path.with_suffix("").as_posix() for line, path in paths.items()}
-    twice = {key for key, num in Counter(plain.values()).items() if num > 1}
-    return {line: paths[line].as_posix() if key in twice else key for line, key in plain.items()}
+    paths = {line: Path(_absolute(table, row)) for line, row in rows.items()}
+    return _unique_keys(
+        {
+            line: path.relative_to(folder if path.is_relative_to(folder) else path.anchor)
+            for line, path in paths.items()
+        }
+    )
 
 
 def _splits(table: Path, rows: Mapping[int, Mapping[str, str]]) -> dict[int, str]:
-    """Split by line, of all rows or of none, whether their files are there or not."""
+    """Split by line, of all rows or of none, including rows whose file is missing."""
     splits = {}
     for line, row in rows.items():
         name = ALIASES.get(row["split"].lower(), row["split"].lower())
@@ -173,8 +183,8 @@ def _splits(table: Path, rows: Mapping[int, Mapping[str, str]]) -> dict[int, str
     if splits and len(splits) < len(rows):
         first = next(line for line in rows if line not in splits)
         raise UserError(
-            f"{table}, line {first}: it has no split, but {len(splits)} of {len(rows)} rows have a split; "
-            "give one to all or to none"
+            f"{table}, line {first}: no split, but {len(splits)} of {len(rows)} rows have one; give a "
+            "split to all rows or to none"
         )
     return splits
 

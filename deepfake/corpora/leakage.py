@@ -1,4 +1,4 @@
-"""What of the test videos was already seen in training: people, pairs of people, clips, recordings."""
+"""How much of the test videos was seen in training: people, pairs of people, clips and recordings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Footprint:
     """What a set of videos shows, as names; small enough to travel in a checkpoint.
 
     pairs: (target, source) of fakes as "target>source". real_clips, fake_clips: clips of real and of fake
-    videos. unnamed: videos of which neither people nor clip are known, as "<corpus>/<key>".
+    videos. unnamed: videos without known identities and clip, as "<corpus>/<key>".
     """
 
     identities: frozenset[str]
@@ -59,13 +59,13 @@ class Footprint:
 
 
 def pair_of(video: Video) -> str | None:
-    """The ordered pair of a fake's target and source, where both are known."""
+    """The ordered pair of a fake's target and source, if both are known."""
     return ">".join(video.identities[:2]) if video.label == FAKE and len(video.identities) > 1 else None
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """So many of so many; examples are the first shared names."""
+    """The number of shared names, and of all; examples: the first shared names."""
 
     shared: int
     of: int
@@ -73,11 +73,10 @@ class Share:
 
     @property
     def share(self) -> float | None:
-        """In [0, 1]; None if there was nothing to share."""
+        """In [0, 1]; None if there are no names."""
         return self.shared / self.of if self.of else None
 
 
-# what is counted, for reports
 MEASURES = {
     "identities": "people",
     "ordered_pairs": "fakes whose (target, source) pair was seen",
@@ -85,15 +84,16 @@ MEASURES = {
     "real_clips": "real videos of which a fake was seen",
     "clips": "clips",
     "footage": "recordings",
-    "unnamed": "videos themselves, where nothing tells who or what they show",
+    "unnamed": "videos themselves, of those without known people and clip",
 }
+"""What is counted, in words for reports."""
 
 
 def overlap(seen: Footprint, videos: Sequence[Video]) -> dict[str, Share]:
-    """How much of some held-out videos was seen, by MEASURES.
+    """How much of some held-out videos was seen, by name of the MEASURES.
 
     identities, clips, footage and unnamed count distinct names; ordered_pairs and target_clips count fakes,
-    and real_clips real videos, for which the pair or clip is known.
+    and real_clips real videos, whose pair or clip is known.
     """
     own = Footprint.of(videos)
     fakes, reals = ([v for v in videos if v.label == label] for label in (FAKE, REAL))
@@ -110,7 +110,7 @@ def overlap(seen: Footprint, videos: Sequence[Video]) -> dict[str, Share]:
 
 
 def audit(videos: Sequence[Video]) -> dict[str, dict[str, Share]]:
-    """The overlaps of a protocol's splits: test with all that training and selection see, and each alone."""
+    """The overlaps of a protocol's splits: test with train and val together, and each pair of splits."""
     parts = {name: [v for v in videos if v.split == name] for name in ("train", "val", "test")}
     seen = {name: Footprint.of(part) for name, part in parts.items()}
     return {
@@ -121,7 +121,7 @@ def audit(videos: Sequence[Video]) -> dict[str, dict[str, Share]]:
 
 
 def leaks(overlaps: Mapping[str, Mapping[str, Share]]) -> list[str]:
-    """Sentences on everything that is shared, the widest comparison of each measure first."""
+    """One phrase for each measure of which something is shared, in the order of the overlaps."""
     return [
         f"{place}: {share.shared} of {share.of} {MEASURES[name]}"
         for place, shares in overlaps.items()

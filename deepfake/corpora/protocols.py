@@ -1,4 +1,4 @@
-"""Protocols: which video trains, validates and tests, under a name and a hash that every result carries."""
+"""Protocols: the split of each video, under a name and a hash that every result carries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from deepfake.corpora.corpus import Corpus, few, read_csv
+from deepfake.corpora.corpus import Corpus, few, read_csv, warn_of_names
 from deepfake.corpora.leakage import Footprint
 from deepfake.corpora.splits import (
     SHARES,
@@ -31,9 +31,9 @@ VAL_SHARE = 0.15  # of the training videos, where a dataset has no validation sp
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """Videos with splits, sorted by key, and why others were left out.
+    """Videos with splits, sorted by key, and the reasons why others were dropped.
 
-    name: corpus and protocol, "celebdf_v2/strict". dropped: reason by key. notes: what a reader must know.
+    name: corpus and protocol, "celebdf_v2/strict". dropped: reason by key. notes: remarks for the reader.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Protocol:
 
     @property
     def hash(self) -> str:
-        """16 hexadecimal digits that tell this (video, split) table from any other."""
+        """16 hexadecimal digits that identify this (video, split) table."""
         table = "".join(f"{video.key}\t{video.split}\n" for video in self.videos)
         return hashlib.sha256(table.encode()).hexdigest()[:16]
 
@@ -59,10 +59,10 @@ def apply_protocol(
 ) -> Protocol:
     """Assign every video of a corpus its split.
 
-    name: one of corpus.splits ("official" …); "strict", in which no person and no footage is on two sides;
-    "kfold", the same with num_folds equal parts, of which number fold tests and the next one validates; or
-    "auto", official where it is there, else strict. identities: CSV of further knowledge of who is who, see
-    read_identities. Raises UserError if the protocol is unknown, or impossible here.
+    name: one of corpus.splits ("official" …); "strict", in which no person and no footage is in two splits;
+    "kfold", the same with num_folds equal parts, of which number fold is test and the next one val; or
+    "auto": official if the corpus has it, else strict. identities: CSV file of persons with several ids, see
+    read_identities. Raises UserError if the protocol is unknown, or impossible for this corpus.
     """
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise UserError(f"data.split_seed={seed}: must be a whole number from 0 on")
@@ -82,15 +82,15 @@ def apply_protocol(
         raise UserError(f"data.protocol={name}: {corpus.unavailable[name]}")
     else:
         known = ", ".join([AUTO, *corpus.splits, STRICT, KFOLD])
-        raise UserError(f"data.protocol={name}: {corpus.name} has {known}")
+        raise UserError(f"data.protocol={name}: must be one of {known} for {corpus.name}")
     return protocol
 
 
 def read_identities(path: Path) -> dict[str, str]:
-    """Person by id from a CSV with the columns id and person.
+    """Person by id from a CSV file with the columns id and person.
 
-    An id is one of the names that predictions and reports show: of somebody ("ffpp:043", "cdf:id7") or, where
-    nobody is known, of a video (its key). Raises UserError naming the line.
+    An id is an identity ("ffpp:043", "cdf:id7") or, for a video without known identities, the key of the
+    video. Raises UserError naming the line.
     """
     if not path.is_file():
         raise UserError(f"data.identities={path}: no such file")
@@ -102,15 +102,14 @@ def read_identities(path: Path) -> dict[str, str]:
         if not row["id"] or not row["person"]:
             raise UserError(f"data.identities={path}, line {line}: id or person is empty")
         if persons.setdefault(row["id"], row["person"]) != row["person"]:
-            raise UserError(f"data.identities={path}, line {line}: {row['id']} is two persons")
+            raise UserError(f"data.identities={path}, line {line}: {row['id']} is another person above")
     return persons
 
 
 def with_persons(videos: Sequence[Video], persons: Mapping[str, str]) -> tuple[Video, ...]:
-    """The videos with ids replaced by the persons they are known to be, as "person:<name>"."""
+    """The videos with ids replaced by persons, as "person:<name>"."""
     used = {person for video in videos for person in (*video.identities, video.key)}
-    if strangers := sorted(set(persons) - used):
-        log.warning("data.identities: %d ids are of no video here: %s", len(strangers), few(strangers))
+    warn_of_names("data.identities: %d ids belong to no video", sorted(set(persons) - used))
 
     def named(video: Video) -> Video:
         ids = video.identities or ((video.key,) if video.key in persons else ())
@@ -120,7 +119,7 @@ def with_persons(videos: Sequence[Video], persons: Mapping[str, str]) -> tuple[V
 
 
 def _by_table(corpus: Corpus, name: str, seed: int) -> Protocol:
-    """A protocol that the dataset defines; validation is carved from train where it has none."""
+    """A protocol that the dataset defines; validation is taken from train if it has none."""
     table = dict(corpus.splits[name])
     notes: tuple[str, ...] = ()
     if "val" not in table.values():
@@ -128,26 +127,23 @@ def _by_table(corpus: Corpus, name: str, seed: int) -> Protocol:
         if training:
             carved, how = carve_validation(training, seed)
             table |= carved
-            lacking = (
-                "no video of the validation split is on disk"
-                if corpus.validates
-                else "the dataset has no validation split"
-            )
-            notes = (f"{lacking}: {how}",)
-    reason = f"the {name} protocol does not place it"
-    return _protocol(corpus, name, table, dict.fromkeys((v.key for v in corpus.videos), reason), notes)
+            missing = "the dataset has no validation split"
+            if corpus.validates:
+                missing = "no video of the validation split is on disk"
+            notes = (f"{missing}: {how}",)
+    return _protocol(corpus, name, table, f"the {name} protocol does not place it", notes)
 
 
 def carve_validation(videos: Sequence[Video], seed: int) -> tuple[dict[str, str], str]:
-    """Split the training videos into train and val; returns the split by key and how it was done.
+    """Split the training videos into train and val: the split by key, and a note on how it was done.
 
-    By groups that share a person or footage, if that leaves enough of both classes on both sides, else by
-    clip: then the same person, but never the same footage, is on both sides.
+    By groups that share a person or footage, if both splits then have enough of both classes; else by clip,
+    so that a person, but no footage, may be in both.
     """
     shares = {"train": 1 - VAL_SHARE, "val": VAL_SHARE}
     ways = {
-        "by people: nobody of validation is in train": links_of,
-        "by clip, as everybody is tied to everybody: people, but no clip, are in both": _clip_links,
+        "by people: no person is in both": links_of,
+        "by clip, as all people are linked: people, but no clip, are in both": _clip_links,
     }
     split_of: dict[str, str] = {}
     how = ""
@@ -168,7 +164,7 @@ def _clip_links(video: Video) -> tuple[str, ...]:
 
 
 def _strict(corpus: Corpus, seed: int) -> Protocol:
-    """No group on two sides without dropping a video, if that leaves enough; else the largest such split."""
+    """Groups kept whole without dropping a video, if each split gets enough; else the largest such split."""
     videos = corpus.videos
     try:
         split_of = split_by_group(videos, seed=seed)
@@ -181,15 +177,14 @@ def _strict(corpus: Corpus, seed: int) -> Protocol:
             split_of = parted
     if set(split_of.values()) != set(SHARES):
         raise UserError(
-            f"{corpus.name}: {len(videos)} videos share people or footage in a way that leaves no three "
-            "splits; add videos of other people, or say yourself who trains and who tests"
+            f"{corpus.name}: {len(videos)} videos cannot be divided into three splits without a person "
+            "or footage in two of them; add videos of other people, or name the splits in data=csv"
         )
-    reason = "its people are on different sides"
-    return _protocol(corpus, STRICT, split_of, dict.fromkeys((v.key for v in videos), reason))
+    return _protocol(corpus, STRICT, split_of, "its people are in different splits")
 
 
 def _classes(videos: Sequence[Video], split_of: Mapping[str, str]) -> tuple[int, bool]:
-    """How many (split, class) there are, and whether train has both."""
+    """The number of (split, class) with videos, and whether train has both classes."""
     found = {(split_of[video.key], video.label) for video in videos if video.key in split_of}
     return len(found), {("train", REAL), ("train", FAKE)} <= found
 
@@ -198,39 +193,39 @@ def _kfold(corpus: Corpus, seed: int, fold: int, num_folds: int) -> Protocol:
     whole = isinstance(fold, int) and isinstance(num_folds, int)
     if not whole or num_folds < 3 or not 0 <= fold < num_folds:
         raise UserError(
-            f"data.fold={fold}, data.num_folds={num_folds}: a fold is one of 0 to num_folds - 1, and there "
-            "are at least 3, since one tests and one validates"
+            f"data.fold={fold}, data.num_folds={num_folds}: fold must be from 0 to num_folds - 1, and "
+            "num_folds at least 3, since one fold is test and one is val"
         )
     shares = {f"fold {number}": 1 / num_folds for number in range(num_folds)}
     fold_of = split_by_group(corpus.videos, seed=seed, shares=shares)
     have = Counter((fold_of[video.key], video.label) for video in corpus.videos)
     if poor := [name for name in shares if not (have[name, REAL] and have[name, FAKE])]:
         raise UserError(
-            f"data.num_folds={num_folds}: {corpus.name} has too few groups of people, so that "
-            f"{', '.join(poor)} would lack real or fake videos; ask for fewer folds or data.protocol=strict"
+            f"data.num_folds={num_folds}: {corpus.name} has too few groups of people: "
+            f"{', '.join(poor)} would lack real or fake videos; use fewer folds or data.protocol=strict"
         )
     part = {f"fold {fold}": "test", f"fold {(fold + 1) % num_folds}": "val"}
     split_of = {key: part.get(name, "train") for key, name in fold_of.items()}
-    return _protocol(corpus, f"{KFOLD}{num_folds}-{fold}", split_of, {})
+    return _protocol(corpus, f"{KFOLD}{num_folds}-{fold}", split_of)
 
 
 def _protocol(
     corpus: Corpus,
     name: str,
     split_of: Mapping[str, str],
-    reasons: Mapping[str, str],
+    reason: str = "",
     notes: tuple[str, ...] = (),
 ) -> Protocol:
-    """The corpus with these splits; videos without one are dropped for their reason."""
+    """The corpus with these splits; videos without one are dropped for the reason given."""
     kept = tuple(replace(v, split=split_of[v.key]) for v in corpus.videos if v.key in split_of)
-    dropped = {v.key: reasons[v.key] for v in corpus.videos if v.key not in split_of}
+    dropped = {v.key: reason for v in corpus.videos if v.key not in split_of}
     if unknown := sum(not video.identities for video in kept):
-        notes = (*notes, f"of {unknown} videos nobody is known: each counts as a person of its own")
+        notes = (*notes, f"{unknown} videos without known identities: each counts as a person of its own")
     return Protocol(name=f"{corpus.name}/{name}", videos=kept, dropped=dropped, notes=notes)
 
 
 def stamp(protocol: Protocol) -> dict[str, Any]:
-    """What a checkpoint keeps of the protocol it was trained by: name, hash, and what was seen."""
+    """What a checkpoint keeps of its training protocol: name, hash, and the footprints of train and val."""
     parts = {name: [v for v in protocol.videos if v.split == name] for name in ("train", "val")}
     return {
         "name": protocol.name,
@@ -240,22 +235,19 @@ def stamp(protocol: Protocol) -> dict[str, Any]:
 
 
 def describe(protocol: Protocol) -> str:
-    """One paragraph: name, hash, sizes, what was left out, notes."""
+    """One paragraph: name, hash, sizes, dropped videos, notes."""
     lines = [f"protocol {protocol.name} ({protocol.hash}): {describe_split(protocol.videos)}"]
     for reason, num in Counter(protocol.dropped.values()).most_common():
         keys = [key for key, why in protocol.dropped.items() if why == reason]
-        lines.append(f"{num} videos left out, {reason}: {few(keys)}")
+        lines.append(f"{num} videos dropped, {reason}: {few(keys)}")
     return "\n".join((*lines, *protocol.notes))
 
 
-# Several corpora as one: keys, labels and methods keep their corpus, a file shared by two counts once.
-
-
 def join(parts: Mapping[str, Protocol]) -> Protocol:
-    """The videos of all parts, keys "<part>/<key>", in the splits of their own protocols.
+    """Several corpora as one: keys "<part>/<key>", methods "<part>:<method>", splits of their own protocols.
 
-    A file of two parts, such as a real video of FaceForensics++ that is DeeperForensics' too, is the first
-    part's. Raises UserError if the two have it in different splits, since it would test what it trained.
+    A file of two parts, such as a real video of FaceForensics++ that DeeperForensics uses too, belongs to the
+    first of them. Raises UserError if it is in different splits of the two.
     """
     first_of: dict[Path, tuple[str, Video]] = {}
     videos = []
@@ -267,12 +259,12 @@ def join(parts: Mapping[str, Protocol]) -> Protocol:
             if first.split != video.split:
                 raise UserError(
                     f"{video.path} is in {first.split} of {owner} and in {video.split} of {part}: both must "
-                    "follow one split; FaceForensics++ with protocol=official and DeeperForensics with "
+                    "use the same split, as FaceForensics++ with protocol=official and DeeperForensics with "
                     "protocol=ffpp do"
                 )
         own = [video for video in protocol.videos if key_of[video.key] == f"{part}/{video.key}"]
         if shared := len(protocol.videos) - len(own):
-            log.info("%d videos of %s are files of another corpus and count once", shared, part)
+            log.info("%d videos of %s are files of another corpus too and count once", shared, part)
         videos += [
             replace(
                 video,

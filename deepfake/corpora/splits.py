@@ -1,4 +1,4 @@
-"""Splits that no person and no footage crosses, in about the shares asked for."""
+"""Splits in which no person and no footage is in two splits, with about the requested shares."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ SHARES: Mapping[str, float] = {"train": 0.7, "val": 0.15, "test": 0.15}
 
 
 def links_of(video: Video) -> tuple[str, ...]:
-    """Everything that ties a video to others: people, the clip shown, recordings, the real partner."""
+    """Names that a video shares with others: people, the clip shown, recordings, the real partner."""
     names = (*video.identities, *video.footage, *((f"clip {video.clip}",) if video.clip else ()))
     return (*names, f"video {video.key}", *((f"video {video.partner}",) if video.partner else ()))
 
 
 def components(links: Sequence[Sequence[str]]) -> list[int]:
-    """For each item the number of its group: items that share a link, also by way of others, are one."""
+    """The number of each item's group; items that share a link, directly or through others, are one group."""
     names: dict[str, int] = {}
     edges = [
         (item, names.setdefault(link, len(links) + len(names)))
@@ -42,11 +42,11 @@ def split_by_group(
     shares: Mapping[str, float] = SHARES,
     links: Callable[[Video], Sequence[str]] = links_of,
 ) -> dict[str, str]:
-    """Split by video key: no group crosses, about these shares of each class.
+    """Split by video key: each group in one split, about these shares of each class.
 
-    A function of the set of videos and the seed, not of their order. Every split first gets both classes, as
-    far as the groups go round, the first split before the others; then large groups are placed first, each
-    where its classes are fewest for the share. Raises UserError if there are fewer groups than splits.
+    A function of the set of videos and the seed, not of their order. First each split gets a group of both
+    classes, or one of each, as long as there are enough groups; then the others are placed by size, each in
+    the split that lacks its classes most. Raises UserError if there are fewer groups than splits.
     """
     videos = sorted(videos, key=lambda video: video.key)
     groups: dict[int, list[Video]] = {}
@@ -54,8 +54,8 @@ def split_by_group(
         groups.setdefault(group, []).append(video)
     if len(groups) < len(shares):
         raise UserError(
-            f"{len(videos)} videos fall into {len(groups)} groups that share a person or footage, too few "
-            f"for {', '.join(shares)}: add videos of other people, or say yourself who trains and who tests"
+            f"{len(videos)} videos are {len(groups)} groups that share a person or footage, too few for "
+            f"{', '.join(shares)}: add videos of other people, or name the splits in data=csv"
         )
     shuffled = [
         list(groups.values())[place] for place in np.random.default_rng(seed).permutation(len(groups))
@@ -70,7 +70,7 @@ def split_by_group(
         split_of.update(dict.fromkeys((video.key for video in members), name))
 
     for rank, name in enumerate(shares):
-        # the largest for train, for the others small ones
+        # large groups for train, small ones for the others
         for members in _starters(waiting[::-1] if rank else waiting, len(shares) - 1 - rank):
             place(members, name)
             waiting.remove(members)
@@ -83,7 +83,7 @@ def split_by_group(
 def has_shares(
     videos: Sequence[Video], split_of: Mapping[str, str], shares: Mapping[str, float], *, least: float = 0.5
 ) -> bool:
-    """Whether every split holds at least `least` of its share of each class that there is."""
+    """Whether each split has at least `least` of its share of each class."""
     totals = Counter(video.label for video in videos)
     have = Counter((split_of.get(video.key), video.label) for video in videos)
     return all(
@@ -94,9 +94,9 @@ def has_shares(
 
 
 def _starters(waiting: Sequence[list[Video]], num_later: int) -> Sequence[list[Video]]:
-    """The first group with both classes, else the first of each class, else (too few for that) the first.
+    """The first group with both classes, else the first of each class, else only the first.
 
-    At least num_later groups are left for the splits that come later.
+    The last is for too few groups: at least num_later of them must remain for the later splits.
     """
     classes = [{video.label for video in members} for members in waiting]
     first = {frozenset(labels): place for place, labels in reversed(list(enumerate(classes)))}
@@ -110,7 +110,7 @@ def _starters(waiting: Sequence[list[Video]], num_later: int) -> Sequence[list[V
 
 
 def _fullness(need: Counter[int], have: Counter[int], totals: Counter[int], share: float) -> float:
-    """How full a split is with a group added: its classes' parts of their share, and a little all videos'."""
+    """How full a split is with a group added, by its classes and, with little weight, by all videos."""
     by_class = sum(count * (have[label] + count) / (share * totals[label]) for label, count in need.items())
     return by_class + 0.01 * (have + need).total() / (share * totals.total())
 
@@ -121,25 +121,24 @@ def describe_split(videos: Sequence[Video]) -> str:
     return ", ".join(f"{name} {count[name, 0]} real + {count[name, 1]} fake" for name in SPLITS)
 
 
-# The largest split that no person crosses, for corpora whose fakes tie everybody to everybody.
+# The largest split with each person in one split, for corpora whose fakes link all people.
 #
-# Real videos always stay. Each person, with all that real videos show of them, goes to one side; a fake stays
-# if all its people are on one side. Finding the best sides is a graph partition; it is searched for here by
-# moving single people from many starts.
+# Each person goes, with all real videos, to one side (split); a fake is kept if its people are on one side.
+# This is a graph partition; it is searched for by moving single people, from many random starts.
 
 
 STARTS = 300  # of the search, fewer where there are more than EFFORT / STARTS people
 EFFORT = 10_000
-FLOOR = 0.5  # videos that an empty side counts as, so that its logarithm is finite
+FLOOR = 0.5  # added to the number of videos of a side, so that its logarithm is finite
 
 
 def largest_disjoint(
     videos: Sequence[Video], *, seed: int, shares: Mapping[str, float] = SHARES
 ) -> dict[str, str]:
-    """Split by key; a fake whose people fall on different sides has none and must be dropped.
+    """Split by key; a fake with people on different sides has no entry and must be dropped.
 
-    Maximises, over both classes and all sides, the sum of share × log(videos): that rewards many videos and
-    the shares alike. A function of the set of videos and the seed, not of their order.
+    Maximises the sum of share × log(videos) over both classes and all sides, which favours many videos in the
+    right shares. A function of the set of videos and the seed, not of their order.
     """
     videos = sorted(videos, key=lambda video: video.key)
     people = _people(videos)
@@ -153,7 +152,7 @@ def largest_disjoint(
     num_real = Counter(own[0] for v, own in zip(videos, people, strict=True) if v.label == REAL)
     weights = np.array(list(shares.values()))
     rng = np.random.default_rng(seed)
-    # people without fakes do not bind anybody: they fill the sides up at the end
+    # people without fakes are linked to no one; they fill up the sides at the end
     free = [person for person in num_real if person not in in_fakes]
     filler = sum(num_real[person] for person in free) * weights
     found = _search(pairs, np.array([num_real[person] for person in sorted(in_fakes)]), filler, weights, rng)
@@ -176,10 +175,10 @@ def _search(
     weights: np.ndarray,
     rng: np.random.Generator,
 ) -> list[int]:
-    """Everybody's side, the best of many climbs.
+    """Each person's side, the best of many hill climbs.
 
-    pairs: the two people of each fake (twice the same if it has one). reals: (P,) real videos. filler: (S,)
-    further real videos that will be on each side. weights: (S,) shares.
+    pairs: the two people of each fake (equal if it has one). reals: (P,) real videos per person. filler: (S,)
+    further real videos to be added to each side. weights: (S,) shares.
     """
     num = len(reals)
     both = [*pairs, *((second, first) for first, second in pairs if first != second)]
@@ -200,9 +199,9 @@ def _climb(  # noqa: PLR0917
     weights: np.ndarray,
     rng: np.random.Generator,
 ) -> tuple[float, list[int]]:
-    """Move one person at a time while the value grows; the value reached and everybody's side.
+    """Move one person at a time while the value grows; returns the value and each person's side.
 
-    sides: (P,) start. ties: (P, P), symmetric, fakes that need both people on one side. reals: (P,).
+    sides: (P,) at the start. ties: (P, P), symmetric, number of fakes of two people. reals: (P,).
     """
     on_side = np.eye(len(weights))[sides]
     alone = ties.diagonal()
@@ -213,7 +212,7 @@ def _climb(  # noqa: PLR0917
         return float(weights @ (np.log(fakes + FLOOR) + np.log(real + FLOOR)))
 
     def tied_to(person: int) -> np.ndarray:
-        """Fakes that would stay on each side if this person were there."""
+        """Fakes that each side would keep if this person were on it."""
         return (ties[[person]] @ on_side)[0] + alone[person] * (1 - on_side[person])
 
     best, moved = value(fakes, real), True
@@ -237,7 +236,7 @@ def _climb(  # noqa: PLR0917
 
 
 def _people(videos: Sequence[Video]) -> list[list[int]]:
-    """For each video the numbers of its people, target first; who shares footage is one person."""
+    """The numbers of each video's people, target first; people who share footage are one person."""
     roles, bonds = [], []
     for video in videos:
         shown = f"clip {video.clip or video.partner or video.key}"

@@ -150,7 +150,7 @@ def test_version_1_is_known_by_what_is_there_and_validation_is_carved_by_clip(
     assert corpus.name == "celebdf_v1"
     assert [(c.present, c.expected) for c in corpus.counts] == [(158, 158), (250, 250), (795, 795)]
     protocol = apply_protocol(corpus, "official")
-    assert "by clip, as everybody is tied to everybody" in protocol.notes[0]
+    assert "by clip" in protocol.notes[0]
     shares = audit(protocol.videos)["val in train"]
     assert (shares["clips"].shared, shares["target_clips"].shared) == (0, 0)
     assert shares["identities"].shared > 0
@@ -226,7 +226,7 @@ def test_a_shortened_list_beside_the_whole_dataset_is_refused(whole_celebdf: Pat
         (tmp_path / folder).symlink_to(whole_celebdf / folder)
     lines = (whole_celebdf / LIST).read_text().splitlines()
     (tmp_path / LIST).write_text("\n".join(lines[1:]))
-    with pytest.raises(UserError, match="517 .*518"):
+    with pytest.raises(UserError, match=r"517 .*518"):
         celebdf_corpus(tmp_path)
 
 
@@ -263,5 +263,5 @@ def test_version_2_has_three_folds(whole_celebdf: Path) -> None:
         for fold in range(3)
     ]
     assert sum(len(part) for part in tested) == len(set.union(*tested)) == 6529
-    with pytest.raises(UserError, match=r"data\.num_folds=5: .* fewer folds"):
+    with pytest.raises(UserError, match=r"data\.num_folds=5: "):
         apply_protocol(corpus, "kfold", num_folds=5)

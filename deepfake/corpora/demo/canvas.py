@@ -7,7 +7,6 @@ x to the right, y down, z towards the camera. Colours are sRGB in 0..255 unless 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -21,13 +20,13 @@ Colour = tuple[float, float, float]
 
 Part = tuple[slice, slice]
 """Rows and columns of a part of the board."""
+WHOLE: Part = (slice(0, HEIGHT), slice(0, WIDTH))
 
 
-@lru_cache(maxsize=1)
-def axes() -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates of the columns (1, WIDTH) and of the rows (HEIGHT, 1), float32, in units."""
-    x = (np.arange(WIDTH, dtype=np.float32) - CENTRE_PX[0]) / UNIT_PX
-    y = (np.arange(HEIGHT, dtype=np.float32) - CENTRE_PX[1]) / UNIT_PX
+def axes(part: Part = WHOLE) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates of a part's columns (1, w) and of its rows (h, 1), float32, in units."""
+    x = (np.arange(WIDTH, dtype=np.float32)[part[1]] - CENTRE_PX[0]) / UNIT_PX
+    y = (np.arange(HEIGHT, dtype=np.float32)[part[0]] - CENTRE_PX[1]) / UNIT_PX
     return x[None, :], y[:, None]
 
 
@@ -146,7 +145,7 @@ def normals(height: np.ndarray) -> np.ndarray:
 
 
 def shadow(height: np.ndarray, light: Light) -> np.ndarray:
-    """How much key light arrives, (H, W) in 0..1: rays of half a unit towards the light over the field."""
+    """The share of key light that arrives, (H, W) in 0..1, by rays of half a unit towards the light."""
     x, y, z = light.direction
     planar = max(float(np.hypot(x, y)), 1e-3)
     blocked = np.zeros_like(height)

@@ -1,4 +1,4 @@
-"""The demo corpus: rendered once, so that a fresh machine can train and test without a download."""
+"""The demo corpus, rendered on first use, so that a fresh machine can train and test without a download."""
 
 from __future__ import annotations
 
@@ -17,28 +17,29 @@ from deepfake.corpora.demo.fakes import real_frames, reenacted_frames, swapped_f
 from deepfake.corpora.demo.footage import random_footage
 from deepfake.corpora.demo.people import Person, random_person
 from deepfake.errors import UserError
+from deepfake.io import write_text
 from deepfake.parallel import Executor, Failure, progress_bar
 from deepfake.records import FAKE, REAL, Video
 from deepfake.video.write import write_video
 
 log = logging.getLogger(__name__)
 
-NOTE = "corpus.json"  # how the corpus was made
-VERSION = 1  # of the pictures: a change of how anything is drawn raises it
+NOTE = "corpus.json"  # parameters of the corpus
+VERSION = 1  # raised whenever a change alters the rendered pictures
 MIN_IDENTITIES = 6
-TONE_STEP = 0.618034  # golden ratio: neighbours in number differ in skin, every split holds all tones
+TONE_STEP = 0.618034  # golden ratio: consecutive identities differ in skin tone, every split has all tones
 PERSON, FOOTAGE, SWAP, REENACT = range(4)  # streams of random numbers
 
 
 def demo_corpus(
     root: str | Path, *, num_identities: int = 40, seed: int = 0, num_workers: int | None = None
 ) -> Corpus:
-    """All videos, rendered first where they are missing below root.
+    """All videos; those that are missing below root are rendered first.
 
-    Every identity has two real clips; one is also face-swapped with somebody of the same split, the other
-    reenacted. The official protocol is disjoint in identities, about 60 : 20 : 20. A video's pixels
-    depend on seed and num_identities alone; so does the name, since other seeds make other people. Raises
-    UserError if root holds a corpus made otherwise.
+    Each identity has two real clips; one is also face-swapped with an identity of the same split, the other
+    one reenacted. The official protocol is disjoint in identities, about 60 : 20 : 20. The videos' pixels and
+    names depend on seed and num_identities alone. Raises UserError if root holds a demo corpus rendered with
+    other values.
     """
     root = Path(root)
     if num_identities < MIN_IDENTITIES:
@@ -50,7 +51,7 @@ def demo_corpus(
         _check(root, made)
     if missing := _missing(clips):
         root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / ".rendering.lock"):  # of several jobs at once the first one renders
+        with FileLock(root / ".rendering.lock"):  # of several jobs at once only the first renders
             _check(root, made)
             missing = _missing(clips)
             _render(missing, num_workers, root)
@@ -62,7 +63,7 @@ def demo_corpus(
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One piece of footage, saved twice: as it is, and manipulated (clip 0: swap, clip 1: reenact)."""
+    """One piece of footage, written twice: real, and manipulated (clip 0: swap, clip 1: reenact)."""
 
     root: Path
     seed: int
@@ -72,44 +73,43 @@ class Clip:
 
     @property
     def corpus(self) -> str:
-        """The corpus's name, with which its people's begin."""
+        """Name of the corpus, and the prefix of its identities."""
         return f"demo_seed{self.seed}" if self.seed else "demo"
 
     @property
     def donor(self) -> int:
-        """Whose face is swapped in: of the same split, and of a similar skin tone as real ones are."""
+        """The identity whose face is swapped in: of the same split, and of a similar skin tone."""
         others = [
             i for i in range(self.num_identities) if i != self.identity and self.split(i) == self.split()
         ]
         others.sort(key=lambda other: abs(_tone(other) - _tone(self.identity)))
-        rng = np.random.default_rng([self.seed, SWAP, self.identity, self.clip])
-        return others[rng.integers(min(3, len(others)))]
+        return others[self._rng(SWAP).integers(min(3, len(others)))]
 
     def videos(self) -> tuple[Video, Video]:
         """The real video and the fake one."""
-        real = self._video(f"real/id{self.identity:02}_{self.clip}", "real", (self.identity,), None)
+        name = f"id{self.identity:02}"
+        real = self._video(f"real/{name}_{self.clip}", "real", self.identity)
         if self.clip == 0:
-            key = f"swap/id{self.identity:02}_id{self.donor:02}_{self.clip}"
-            return real, self._video(key, "swap", (self.identity, self.donor), real.key)
-        return real, self._video(
-            f"reenact/id{self.identity:02}_{self.clip}", "reenact", (self.identity,), real.key
-        )
+            key = f"swap/{name}_id{self.donor:02}_{self.clip}"
+            return real, self._video(key, "swap", self.identity, self.donor, partner=real.key)
+        key = f"reenact/{name}_{self.clip}"
+        return real, self._video(key, "reenact", self.identity, partner=real.key)
 
     def render(self) -> None:
-        """Film the clip and write both files."""
+        """Render the clip and write both files."""
         cv2.setNumThreads(1)
         real, fake = self.videos()
-        footage = random_footage(self._rng(FOOTAGE), self._person(self.identity))
+        footage = random_footage(self._rng(FOOTAGE), person_of(self.seed, self.identity))
         frames = list(real_frames(footage))
         manipulated: Iterator[np.ndarray] = (
-            swapped_frames(self._rng(SWAP), footage, iter(frames), self._person(self.donor))
+            swapped_frames(self._rng(SWAP), footage, iter(frames), person_of(self.seed, self.donor))
             if self.clip == 0
             else reenacted_frames(self._rng(REENACT), footage, iter(frames))
         )
         write_video(real.path, frames, fps=footage.fps)
         write_video(fake.path, manipulated, fps=footage.fps)
 
-    def _video(self, key: str, method: str, people: tuple[int, ...], partner: str | None) -> Video:
+    def _video(self, key: str, method: str, *people: int, partner: str | None = None) -> Video:
         return Video(
             key=key,
             path=self.root / f"{key}.mp4",
@@ -122,21 +122,18 @@ class Clip:
         )
 
     def split(self, identity: int | None = None) -> str:
-        """Where an identity belongs, by default the clip's own."""
+        """Split of an identity, by default of the clip's own."""
         who = self.identity if identity is None else identity
         held_out = max(2, self.num_identities // 5)
         left = self.num_identities - who
         return "test" if left <= held_out else "val" if left <= 2 * held_out else "train"
-
-    def _person(self, identity: int) -> Person:
-        return person_of(self.seed, identity)
 
     def _rng(self, stream: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, stream, self.identity, self.clip])
 
 
 def person_of(seed: int, identity: int) -> Person:
-    """The person with this number in every corpus of this seed."""
+    """The person with this number in all demo corpora of a seed."""
     return random_person(np.random.default_rng([seed, PERSON, identity]), tone=_tone(identity))
 
 
@@ -149,16 +146,14 @@ def _missing(clips: list[Clip]) -> list[Clip]:
 
 
 def _check(root: Path, made: dict[str, int]) -> None:
-    """Check that root's corpus is made so, or write there how it is made."""
+    """Write the corpus's parameters to root; raise UserError if there are other ones."""
     note = root / NOTE
     if not note.is_file():
-        unfinished = note.with_suffix(".tmp")
-        unfinished.write_text(json.dumps(made) + "\n")
-        unfinished.replace(note)
-    elif (there := json.loads(note.read_text())) != made:
+        write_text(note, json.dumps(made) + "\n")
+    elif (found := json.loads(note.read_text())) != made:
         raise UserError(
-            f"data.root={root} holds a demo corpus made with {there}, not {made}: "
-            "name another data.root and data.store, or delete the folder"
+            f"data.root={root} holds a demo corpus rendered with {found}, not {made}: "
+            "choose another data.root and data.store, or delete the folder"
         )
 
 

@@ -1,8 +1,8 @@
-"""Two manipulations of a clip, made the way real ones are.
+"""Two manipulations of a clip, with the artifacts of real ones.
 
-swap: another person's inner face with the target's expression, rendered small, colour-matched and feathered
-in, a little off in every frame. reenact: the target's own mouth region with somebody else's speech, rendered
-small and blended in. Both work on frames that already carry the camera's noise, as real ones do.
+swap: the inner face of another person with the target's expression, rendered at low resolution, matched in
+colour and blended in, slightly misplaced in each frame. reenact: the target's own mouth region with other
+speech, rendered at low resolution and blended in. Both start from frames with sensor noise.
 """
 
 from __future__ import annotations
@@ -33,15 +33,13 @@ def swapped_frames(
     inner = replace(donor, hair_style="bald", glasses=footage.head.person.glasses)
     head = build_head(inner, footage.head.light)
     side_px = int(rng.integers(52, 85))
-    fit = _fit(donor, footage.head.person)
+    fit = cv2.getAffineTransform(to_px(donor.anchors), to_px(footage.head.person.anchors)).astype(np.float32)
     mask = _inner_face(footage.head.person)
     match = None
     for index, frame in enumerate(frames):
         board = draw_face(head, footage.motion.mouths[index], footage.motion.eyes[index])
         face = cv2.warpAffine(board, fit, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR)
-        patch = _in_shaken_frame(
-            rng, footage, index, face=_rendered_small(face, side_px), mask=mask, jitter_px=jitter_px
-        )
+        patch = _misplaced(rng, footage, index, _at_resolution(face, side_px), mask, jitter_px)
         match = match or _colour_match(patch, frame)
         yield _blend(frame, patch, *match)
 
@@ -56,20 +54,13 @@ def reenacted_frames(
     tint = rng.normal(1, 0.035, 3).astype(np.float32)
     for index, frame in enumerate(frames):
         board = draw_face(footage.head, speech[index], footage.motion.eyes[index])
-        patch = _in_shaken_frame(
-            rng, footage, index, face=_rendered_small(board, side_px), mask=mask, jitter_px=jitter_px
-        )
+        patch = _misplaced(rng, footage, index, _at_resolution(board, side_px), mask, jitter_px)
         yield _blend(frame, patch, tint, np.zeros(3, np.float32))
 
 
 def real_frames(footage: Footage) -> Iterator[np.ndarray]:
-    """Frames of the clip as filmed."""
+    """Frames of the clip without manipulation."""
     return (film_frame(footage, index) for index in range(footage.num_frames))
-
-
-def _fit(donor: Person, target: Person) -> np.ndarray:
-    """Affine map (2, 3) that lays the donor's eyes and mouth over the target's, in pixels of the board."""
-    return cv2.getAffineTransform(to_px(donor.anchors), to_px(target.anchors)).astype(np.float32)
 
 
 def _inner_face(person: Person) -> np.ndarray:
@@ -88,23 +79,22 @@ def _soft(inside: np.ndarray) -> np.ndarray:
     return (255 * blur(step(inside, 0.08).astype(np.float32), 4)).astype(np.uint8)
 
 
-def _rendered_small(board: np.ndarray, side_px: int) -> np.ndarray:
-    """A board (HEIGHT, WIDTH, 4) as a generator of side_px by side_px pixels a face would give it back."""
+def _at_resolution(board: np.ndarray, side_px: int) -> np.ndarray:
+    """A board (HEIGHT, WIDTH, 4) as from a generator that renders a face at side_px by side_px pixels."""
     factor = side_px / (FACE_UNITS * UNIT_PX)
     small = cv2.resize(board, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
     return cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
 
 
-def _in_shaken_frame(
+def _misplaced(  # noqa: PLR0917
     rng: np.random.Generator,
     footage: Footage,
     index: int,
-    *,
     face: np.ndarray,
     mask: np.ndarray,
     jitter_px: float,
 ) -> np.ndarray:
-    """A face and its mask in a frame, (H, W, 4) uint8, where a tracker would put them: about right."""
+    """A face and its mask in a frame, (H, W, 4) uint8, slightly off as by a face tracker."""
     pose = footage.motion.poses[index]
     right, down = rng.normal(0, jitter_px / 2, 2)
     pose = pose._replace(

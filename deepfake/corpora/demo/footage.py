@@ -1,4 +1,4 @@
-"""What a talking head does over time: pose, speech, blinks and gaze, frame by frame."""
+"""A real clip: one person talks in one room, seen by one camera."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Pose(NamedTuple):
 
 
 class Motion(NamedTuple):
-    """One entry a frame."""
+    """One entry per frame."""
 
     poses: list[Pose]
     mouths: list[Mouth]
@@ -57,7 +57,7 @@ def drift(rng: np.random.Generator, num_frames: int, fps: float, seconds: float)
 def random_poses(
     rng: np.random.Generator, num_frames: int, fps: float, *, centre: tuple[float, float], scale: float
 ) -> list[Pose]:
-    """Somebody who sits and talks, nods and turns a little."""
+    """Poses of a person who sits and talks, nods and turns a little."""
     lively = rng.uniform(0.5, 1.3)
     sway = [drift(rng, num_frames, fps, seconds) for seconds in (1.6, 1.1, 1.8, 2.5, 1.3, 0.8)]
     amount = (5.0, 2.5, 0.035, 0.012, 0.055, 0.03)
@@ -70,7 +70,7 @@ def random_poses(
 
 
 def random_speech(rng: np.random.Generator, num_frames: int, fps: float) -> list[Mouth]:
-    """Syllables at about four a second, with pauses."""
+    """Mouths at about four syllables per second, with pauses."""
     time = np.arange(num_frames) / fps
     rate = rng.uniform(3.2, 4.8)
     phase = 2 * np.pi * (rate * time + 0.35 * drift(rng, num_frames, fps, 0.5)) + rng.uniform(0, 6.28)
@@ -82,7 +82,7 @@ def random_speech(rng: np.random.Generator, num_frames: int, fps: float) -> list
 
 
 def random_eyes(rng: np.random.Generator, num_frames: int, fps: float) -> list[Eyes]:
-    """Looks that rest and jump, blinks of a fifth of a second, brows that follow the speech."""
+    """Gaze that rests and jumps, blinks of a fifth of a second, and slowly moving brows."""
     lids = np.ones(num_frames)
     moment = rng.uniform(0, 1.5)
     while moment * fps < num_frames:
@@ -98,7 +98,7 @@ def random_eyes(rng: np.random.Generator, num_frames: int, fps: float) -> list[E
     ]
 
 
-# Everything around the head: a room out of focus, shoulders and clothes.
+# The surroundings of the head: a room out of focus, shoulders and clothes.
 
 
 CLOTHES: tuple[Colour, ...] = (
@@ -174,7 +174,7 @@ def body(rng: np.random.Generator, person: Person, light: Light, unit_px: float)
     return np.dstack((shown, 255 * alpha)).round().clip(0, 255).astype(np.uint8)
 
 
-# A clip before anybody tampered with it: one person talks in one room, seen by one camera.
+# All of it as one clip.
 
 
 SIZES = ((360, 360), (400, 336), (336, 400), (384, 352))  # height, width in pixels
@@ -183,10 +183,10 @@ BODY_SWAY = 0.35  # how far shoulders follow the head
 
 
 class Footage(NamedTuple):
-    """All that a clip is made of.
+    """Everything that the frames of a clip are rendered from.
 
     room: (H, W, 3) float32. torso: (h, w, 4) uint8 premultiplied. grain: sensor noise, larger than a frame by
-    GRAIN_SPARE_PX, of which each frame sees the part that starts at its grain_at (row, column).
+    GRAIN_SPARE_PX; each frame gets the part that starts at its grain_at (row, column).
     """
 
     head: Head
@@ -206,7 +206,7 @@ class Footage(NamedTuple):
 
 
 def random_footage(rng: np.random.Generator, person: Person) -> Footage:
-    """A new clip of a person; everything but the face's identity is drawn from rng."""
+    """A new clip of a person; everything but the person is drawn from rng."""
     height, width = SIZES[rng.integers(len(SIZES))]
     fps = (25, 30)[rng.integers(2)]
     num_frames = round(fps * rng.uniform(1.6, 2.4))
@@ -214,11 +214,8 @@ def random_footage(rng: np.random.Generator, person: Person) -> Footage:
     spare = GRAIN_SPARE_PX
     scale = rng.uniform(0.66, 0.84) * min(height, width) / 352
     centre = (width / 2 + rng.uniform(-0.07, 0.07) * width, height * rng.uniform(0.44, 0.5))
-    motion = Motion(
-        random_poses(rng, num_frames, fps, centre=centre, scale=scale),
-        random_speech(rng, num_frames, fps),
-        random_eyes(rng, num_frames, fps),
-    )
+    poses = random_poses(rng, num_frames, fps, centre=centre, scale=scale)
+    motion = Motion(poses, random_speech(rng, num_frames, fps), random_eyes(rng, num_frames, fps))
     return Footage(
         head=build_head(person, light),
         room=background(rng, height, width, light),
@@ -233,7 +230,7 @@ def random_footage(rng: np.random.Generator, person: Person) -> Footage:
 
 
 def film_frame(footage: Footage, index: int) -> np.ndarray:
-    """One frame as the camera saves it, (H, W, 3) uint8, sensor noise included."""
+    """One frame with sensor noise, (H, W, 3) uint8."""
     pose = footage.motion.poses[index]
     picture = lay_over(footage.room, torso_in_frame(footage, pose))
     board = draw_face(footage.head, footage.motion.mouths[index], footage.motion.eyes[index])
@@ -245,19 +242,15 @@ def film_frame(footage: Footage, index: int) -> np.ndarray:
 
 
 def in_frame(board: np.ndarray, depth: np.ndarray, pose: Pose, size: tuple[int, int]) -> np.ndarray:
-    """A drawing board (HEIGHT, WIDTH, C) as the camera sees it in a pose, (H, W, C)."""
+    """A drawing board (HEIGHT, WIDTH, C) in a pose, (H, W, C)."""
     columns = np.arange(WIDTH, dtype=np.float32)[None] - np.float32(UNIT_PX * pose.turn) * depth
     rows = np.arange(HEIGHT, dtype=np.float32)[:, None] - np.float32(UNIT_PX * pose.nod) * depth
     turned = cv2.remap(board, columns, rows, cv2.INTER_LINEAR)
-    return cv2.warpAffine(turned, placement(pose), size[::-1], flags=cv2.INTER_AREA)
-
-
-def placement(pose: Pose) -> np.ndarray:
-    """Affine map (2, 3) from pixels of the board to pixels of the frame."""
     cos, sin = pose.scale * np.cos(pose.roll), pose.scale * np.sin(pose.roll)
-    turn = np.array([[cos, -sin], [sin, cos]])
-    move = np.array((pose.x_px, pose.y_px)) - turn @ np.array(CENTRE_PX)
-    return np.column_stack([turn, move]).astype(np.float32)
+    rotation = np.array([[cos, -sin], [sin, cos]])
+    shift = np.array((pose.x_px, pose.y_px)) - rotation @ np.array(CENTRE_PX)
+    placement = np.column_stack([rotation, shift]).astype(np.float32)
+    return cv2.warpAffine(turned, placement, size[::-1], flags=cv2.INTER_AREA)
 
 
 def lay_over(picture: np.ndarray, layer: np.ndarray) -> np.ndarray:

@@ -37,6 +37,8 @@ from deepfake.corpora.demo.face import (
 )
 from deepfake.corpora.demo.people import Person
 
+IRIS_RADIUS = 0.069
+
 
 class Head(NamedTuple):
     """What stays the same over a video.
@@ -83,10 +85,8 @@ def _ears(person: Person, light: Light, inside: np.ndarray) -> Layer:
     x, y = axes()
     size = 0.2 * person.ears
     middle = person.half_width * 0.985
-    sideways, upright = (
-        (np.abs(x) - middle) / (0.5 * size),
-        (y - 0.1 - 0.25 * (np.abs(x) - middle) * -1) / size,
-    )
+    out = np.abs(x) - middle
+    sideways, upright = out / (0.5 * size), (y - 0.1 + 0.25 * out) / size
     distance = np.hypot(sideways, upright * (1 + 0.25 * np.clip(upright, 0, 1)))
     rim = (
         0.05 * bell(distance - 0.78, 0.16)
@@ -138,7 +138,7 @@ class Mouth(NamedTuple):
 
 
 class Eyes(NamedTuple):
-    """lids: 0 closed to 1 open. gaze: -1..1 right and down. brow: raised by so many units."""
+    """lids: 0 closed to 1 open. gaze: -1..1 right and down. brow: how far it is raised, in units."""
 
     lids: float
     gaze_x: float
@@ -147,7 +147,7 @@ class Eyes(NamedTuple):
 
 
 def draw_face(head: Head, mouth: Mouth, eyes: Eyes) -> np.ndarray:
-    """The head with this expression, (H, W, 4) uint8 premultiplied."""
+    """The head with an expression, (H, W, 4) uint8 premultiplied."""
     board = head.still.copy()
     _move_brows(board, head, eyes)
     _draw_mouth(board, head, mouth)
@@ -163,7 +163,7 @@ def draw_face(head: Head, mouth: Mouth, eyes: Eyes) -> np.ndarray:
 
 def _move_brows(board: np.ndarray, head: Head, eyes: Eyes) -> None:
     part = part_between(-0.62, -0.5, 0.62, -0.05)
-    x, y = _axes(part)
+    x, y = axes(part)
     weight = bell(y - head.person.brow_y, 0.09) * step(0.58 - np.abs(x), 0.06)
     lift = eyes.brow * np.clip(weight, 0, 1)
     board[part] = _pull(board, part, np.zeros_like(lift), lift)
@@ -173,7 +173,7 @@ def _draw_mouth(board: np.ndarray, head: Head, mouth: Mouth) -> None:
     """Move the lips and the chin, then draw what shows between the lips."""
     p = head.person
     part = part_between(-0.72, p.mouth_y - 0.3, 0.72, 1.3)
-    x, y = _axes(part)
+    x, y = axes(part)
     spread = 1 + 0.16 * mouth.wide + 0.1 * mouth.smile
     across = np.clip(np.abs(x) / (p.mouth_half_width * spread), 0, 1)
     arch = (1 - across**2.2) ** 0.75
@@ -188,15 +188,9 @@ def _draw_mouth(board: np.ndarray, head: Head, mouth: Mouth) -> None:
     sideways = x * (1 / spread - 1) * bell(x, 0.3) * bell(y - p.mouth_y - 0.03, 0.12)
     board[part] = _pull(board, part, sideways, down)
     if mouth.jaw > 0.004:
-        inner = (
-            part[0],
-            slice(
-                *part_between(-1.35 * p.mouth_half_width, 0, 1.35 * p.mouth_half_width, 1)[1].indices(10**6)[
-                    :2
-                ]
-            ),
-        )
-        cut = slice(inner[1].start - part[1].start, inner[1].stop - part[1].start)
+        columns = part_between(-1.35 * p.mouth_half_width, 0, 1.35 * p.mouth_half_width, 1)[1]
+        cut = slice(columns.start - part[1].start, columns.stop - part[1].start)
+        inner = (part[0], columns)
         _draw_cavity(board, head, inner, top=top[:, cut], bottom=bottom[:, cut], across=across[:, cut])
 
 
@@ -210,7 +204,7 @@ def _draw_cavity(
     across: np.ndarray,
 ) -> None:
     """Teeth, tongue and the dark between the lips' edges top and bottom, (h, w) in units."""
-    x, y = _axes(part)
+    x, y = axes(part)
     gap = bottom - top
     open_here = step(y - top, 0.012) * step(bottom - y, 0.012) * step(gap - 0.012, 0.012) * (across < 0.985)
     ambient = head.light.ambient + 0.45 * head.light.key
@@ -233,7 +227,7 @@ def _draw_eye(board: np.ndarray, head: Head, eyes: Eyes, side: int) -> None:
     """Eyeball, iris and lashes between the lids; the still head has the lids closed."""
     p = head.person
     part = part_between(side * p.eye_x - 0.25, p.eye_y - 0.2, side * p.eye_x + 0.25, p.eye_y + 0.15)
-    x, y = _axes(part)
+    x, y = axes(part)
     dx, dy = x - side * p.eye_x, y - p.eye_y
     out = dx * side
     dy = dy + p.eye_tilt * out
@@ -246,8 +240,7 @@ def _draw_eye(board: np.ndarray, head: Head, eyes: Eyes, side: int) -> None:
     gap = step(dy - lid, 0.009) * step(low - dy, 0.009) * step(1 - np.abs(u), 0.03)
 
     gaze_x, gaze_y = 0.045 * eyes.gaze_x - 0.006 * side, 0.03 * eyes.gaze_y - 0.012
-    iris_px = 0.069
-    r = np.hypot(dx - gaze_x, dy - gaze_y) / iris_px
+    r = np.hypot(dx - gaze_x, dy - gaze_y) / IRIS_RADIUS
     light = head.light.ambient + 0.62 * head.light.key
     ball = np.clip(1.05 - 0.55 * u**2, 0, 1) * (1 - 0.5 * bell(dy - lid, 0.022))
     white: np.ndarray = np.array((0.74, 0.68, 0.64), np.float32)
@@ -275,11 +268,6 @@ def _draw_eye(board: np.ndarray, head: Head, eyes: Eyes, side: int) -> None:
     _cover(board, part, display(np.broadcast_to(dark, shown.shape)), np.clip(lash + under, 0, 1))
     fold = display(linear(p.skin) * np.array((0.3, 0.2, 0.18), np.float32) * light)
     _cover(board, part, np.broadcast_to(fold, shown.shape), crease)
-
-
-def _axes(part: Part) -> tuple[np.ndarray, np.ndarray]:
-    x, y = axes()
-    return x[:, part[1]], y[part[0]]
 
 
 def _pull(board: np.ndarray, part: Part, right: np.ndarray, down: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Who somebody is: the shape of a face and its colours, drawn at random."""
+"""A person: the shape and the colours of a face, drawn at random."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ class Person:
 
     @property
     def anchors(self) -> np.ndarray:
-        """Left eye, right eye and mouth (3, 2), in units: what one face is laid over another by."""
+        """Left eye, right eye and mouth (3, 2), in units, by which one face is aligned with another."""
         eyes = ((-self.eye_x, self.eye_y), (self.eye_x, self.eye_y))
         return np.array((*eyes, (0, self.mouth_y)), np.float32)
 
 
 def random_person(rng: np.random.Generator, *, tone: float) -> Person:
-    """Somebody new; tone in [0, 1) goes from light to dark skin."""
+    """A new person; tone in [0, 1) goes from light to dark skin."""
 
     def between(low: float, high: float) -> float:
         return float(rng.uniform(low, high))
