@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from benchmarks.bench import Bench, Measured
 from benchmarks.store import filled
-from deepfake.data.dataset import to_tensor, window_crops
+from deepfake.data.crops import to_tensor, window_crops
 from deepfake.data.windows import eval_windows, spread, track_frames
 from deepfake.errors import UserError
 from deepfake.faces.video_faces import VideoFaces

@@ -74,7 +74,6 @@ def run(task: str, module: str | None = None) -> NoReturn:
     """Run main(config, run folder) of a module, deepfake.tasks.<task>, as the command line asks, and exit."""
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     OmegaConf.register_new_resolver("study_direction", study_direction, replace=True)
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask PyPI for a newer one of itself
     logging.raiseExceptions = False  # a full disk would print a traceback for every line of the log file
     several = bool({"-m", "--multirun"} & set(sys.argv))
     sys.argv[1:] = [quoted(argument, several=several) for argument in sys.argv[1:]]

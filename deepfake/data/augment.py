@@ -1,46 +1,18 @@
-"""Stored crops to what a detector wants to see, and what every random change of training windows keeps to."""
+"""Random changes of training windows, and the rules that every one of them keeps to."""
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import albumentations
-import cv2
 import numpy as np
 
 from deepfake.errors import UserError
-from deepfake.records import InputSpec
 
-
-def fit(crop: np.ndarray, spec: InputSpec, *, stored_margin: float) -> np.ndarray:
-    """The centre of a stored crop (S, S, 3) at the model's margin and size, (size, size, 3) uint8."""
-    start, inner = centre_of(len(crop), spec, stored_margin)
-    centre = crop[start : start + inner, start : start + inner]
-    interpolation = cv2.INTER_AREA if inner > spec.size else cv2.INTER_LINEAR
-    return cv2.resize(centre, (spec.size, spec.size), interpolation=interpolation)
-
-
-def fit_points(
-    points: np.ndarray, square: np.ndarray, spec: InputSpec, *, stored_margin: float, max_crop_px: int
-) -> np.ndarray:
-    """Where points of the full frame (N, 2) lie in the crop that fit returns, (N, 2) float32 pixels.
-
-    square: x0, y0, side of the stored crop in the full frame. As with boxes, whole numbers are the edges
-    between pixels: the first pixel's centre is 0.5.
-    """
-    side = int(square[2])
-    stored = min(side, max_crop_px)
-    start, inner = centre_of(stored, spec, stored_margin)
-    in_stored = (np.asarray(points, np.float64) - square[:2]) * (stored / side)
-    return ((in_stored - start) * (spec.size / inner)).astype(np.float32)
-
-
-def centre_of(side: int, spec: InputSpec, stored_margin: float) -> tuple[int, int]:
-    """First pixel and side of the part of a stored crop that the model sees."""
-    inner = max(1, round(side * spec.margin / stored_margin))
-    return (side - inner) // 2, inner
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask PyPI for a newer version of itself
+import albumentations
 
 
 class Sample(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from deepfake.data.augment import Sample, WindowTransform, fit, fit_points
+from deepfake.data.augment import Sample, WindowTransform
+from deepfake.data.crops import fit, to_tensor, window_crops, window_landmarks
 from deepfake.data.distortions import ClipDistortion
 from deepfake.faces.crops import decode_jpeg
 from deepfake.faces.store import FaceStore, read_faces
@@ -147,32 +148,6 @@ def distorted_crops(
         distorted = distortion(crops, video=key, track=track, clip=clip)
         found |= dict(zip(whole, distorted, strict=True))
     return [found[row] for row in rows]
-
-
-def window_crops(faces: VideoFaces, rows: Iterable[int], spec: InputSpec) -> np.ndarray:
-    """Crops of some rows of a video's faces as the model sees them, (T, size, size, 3) uint8."""
-    margin = faces.settings.margin
-    return np.stack([fit(decode_jpeg(jpeg), spec, stored_margin=margin) for jpeg in faces.jpegs(rows)])
-
-
-def window_landmarks(faces: VideoFaces, rows: Sequence[int], spec: InputSpec) -> np.ndarray:
-    """The five landmarks in the pixels of window_crops, (T, 5, 2) float32."""
-    points, squares = (
-        np.stack([column[row].values.to_numpy() for row in rows])
-        for column in (faces.table.column("landmarks"), faces.table.column("square"))
-    )
-    settings = faces.settings
-    return np.stack(
-        [
-            fit_points(p, s, spec, stored_margin=settings.margin, max_crop_px=settings.max_crop_px)
-            for p, s in zip(points.reshape(-1, 5, 2), squares, strict=True)
-        ]
-    )
-
-
-def to_tensor(frames: np.ndarray) -> Tensor:
-    """Frames (T, H, W, 3) -> (T, 3, H, W), contiguous."""
-    return torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
 
 
 @lru_cache(maxsize=256)

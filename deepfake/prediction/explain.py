@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
-from deepfake.data.augment import centre_of
-from deepfake.data.dataset import to_tensor, window_crops
+from deepfake.data.crops import centre_of, to_tensor, window_crops
 from deepfake.errors import UserError
 from deepfake.faces.crops import decode_jpeg, encode_jpeg
 from deepfake.faces.video_faces import VideoFaces

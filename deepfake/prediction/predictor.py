@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepfake.data.dataset import to_tensor, window_crops
+from deepfake.data.crops import to_tensor, window_crops
 from deepfake.data.windows import eval_windows, scored_tracks, track_frames
 from deepfake.errors import DecodeError, UserError
 from deepfake.faces.extract import faces_of

@@ -4,15 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from deepfake.data.augment import fit
+from deepfake.data.crops import fit, window_crops
 from deepfake.data.datamodule import padded_share
-from deepfake.data.dataset import (
-    SharedFramesDataset,
-    StoredCrops,
-    WindowDataset,
-    WindowSampler,
-    window_crops,
-)
+from deepfake.data.dataset import SharedFramesDataset, StoredCrops, WindowDataset, WindowSampler
 from deepfake.data.distortions import ClipDistortion
 from deepfake.faces.crops import decode_jpeg
 from deepfake.faces.store import FaceStore

@@ -6,8 +6,9 @@ import pytest
 from torch.utils.data import DataLoader
 
 from deepfake.config import build
-from deepfake.data.augment import Sample, WindowTransform, fit, fit_points
-from deepfake.data.dataset import Batch, StoredCrops, WindowDataset, WindowSampler, window_landmarks
+from deepfake.data.augment import Sample, WindowTransform
+from deepfake.data.crops import fit, fit_points, window_landmarks
+from deepfake.data.dataset import Batch, StoredCrops, WindowDataset, WindowSampler
 from deepfake.faces.crops import cut
 from deepfake.faces.store import FaceStore
 from deepfake.records import InputSpec, Window

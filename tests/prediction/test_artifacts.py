@@ -11,8 +11,7 @@ from PIL import Image
 from talkies import audio_packets, talkie
 from torch import Tensor
 
-from deepfake.data.augment import centre_of
-from deepfake.data.dataset import to_tensor, window_crops
+from deepfake.data.crops import centre_of, to_tensor, window_crops
 from deepfake.errors import DecodeError, SomeFailed, UserError
 from deepfake.faces.crops import decode_jpeg
 from deepfake.prediction import outputs as artifacts

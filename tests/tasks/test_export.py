@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from benchmarks.films import Film
 from benchmarks.windows import awaken
 from deepfake.config import build, to_plain
-from deepfake.data.dataset import to_tensor, window_crops
+from deepfake.data.crops import to_tensor, window_crops
 from deepfake.errors import Stopped, UserError
 from deepfake.faces.extract import faces_of
 from deepfake.faces.settings import FaceSettings
