@@ -1,4 +1,4 @@
-"""The nouns: small frozen records whose shapes and units are checked when they are made.
+"""Small frozen records that all stages share; shapes and ranges are checked on construction.
 
 Pixel coordinates are x to the right and y down, in the video as shown (rotation applied); boxes are
 (x0, y0, x1, y1). Label 1 is fake, 0 is real.
@@ -22,14 +22,15 @@ MAX_INPUT = 4096  # pixels of a crop, frames of a window
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Video:
-    """One video file of a corpus and what the corpus says of it.
+    """One video file of a corpus and what is known about it.
 
     key: unique in the corpus, a relative posix path without suffix such as "Deepfakes/c23/519_515".
-    method: the manipulation's name, "real" for a real video.
-    identities: who is seen, then whose face was used, each named "<dataset>:<id>"; empty when unknown.
-    partner: key of the real video a fake was made from, if it is in the corpus.
-    clip: name of the footage that is shown, the same for a real video and the fakes made from it.
-    footage: recordings that the identities' pictures were cut from, in their order; empty when unknown.
+    method: name of the manipulation, "real" for a real video.
+    identities: the person seen and, of a fake, the person whose face was used, each as "<dataset>:<id>";
+    empty if unknown.
+    partner: key of the real video that a fake was made from, if it is in the corpus.
+    clip: name of the footage shown, the same for a real video and the fakes made from it.
+    footage: recordings that the identities were filmed in, in their order; empty if unknown.
     mask: video of the manipulated region, if there is one.
     split: "train", "val" or "test"; None before a protocol assigns one.
     """
@@ -55,9 +56,9 @@ class Video:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoInfo:
-    """What probing a file says: size in pixels as shown (rotation applied), length in frames, rate in 1/s.
+    """Result of probing a file: size in pixels as shown (rotation applied), length in frames, rate in 1/s.
 
-    duration_s: from the first shown frame's start to the last one's end; None where older versions looked.
+    duration_s: from the first shown frame's start to the last one's end, or None if unknown.
     """
 
     num_frames: int
@@ -72,7 +73,7 @@ class VideoInfo:
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """Frames in order: rgb N times (H, W, 3) uint8, index (N,) int64 in the video, time_s (N,) float64."""
+    """Frames in order: rgb, N arrays (H, W, 3) uint8; index (N,) int64 in the video, time_s (N,) float64."""
 
     rgb: Sequence[np.ndarray]
     index: np.ndarray
@@ -91,7 +92,7 @@ class Frames:
 class Detections:
     """All faces of one frame: boxes (F, 4) and landmarks (F, 5, 2) in pixels, scores (F,), all float32.
 
-    Landmarks: left eye, right eye, nose, left and right corner of the mouth, as seen in the picture.
+    Landmarks: left eye, right eye, nose, left and right corner of the mouth, as they appear in the image.
     """
 
     boxes: np.ndarray
@@ -110,10 +111,10 @@ class Detections:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputSpec:
-    """What a detector wants to see; it belongs to the model and travels in its checkpoint.
+    """The input that a detector expects; it belongs to the model and is stored in its checkpoint.
 
     size: side of the square crop in pixels. margin: side of the crop over the longer side of the face box.
-    mean, std: per RGB channel, of values in [0, 1]. window: frames a window. stride: sampled frames from
+    mean, std: per RGB channel, of values in [0, 1]. window: frames per window. stride: sampled frames from
     one frame of a window to the next (1 = adjacent). size, window and stride are at most 4096.
     """
 
@@ -128,21 +129,21 @@ class InputSpec:
         object.__setattr__(self, "mean", tuple(self.mean))
         object.__setattr__(self, "std", tuple(self.std))
         if len(self.mean) != 3 or len(self.std) != 3:
-            raise UserError(f"mean {self.mean} and std {self.std} need one value for each of R, G, B")
+            raise UserError(f"mean {self.mean} and std {self.std} need one value each for R, G and B")
         if min(self.size, self.window, self.stride) < 1 or self.margin < 1 or min(self.std) <= 0:
             raise UserError(f"size, window, stride, margin must be at least 1 and std above 0: {self}")
         whole = all(isinstance(number, int) for number in (self.size, self.window, self.stride))
         if not whole or max(self.size, self.window, self.stride) > MAX_INPUT or self.margin > MAX_INPUT:
-            raise UserError(f"size, window, stride must be whole numbers, and all at most {MAX_INPUT}: {self}")
+            raise UserError(f"size, window, stride must be whole numbers of at most {MAX_INPUT}: {self}")
 
     @property
     def span(self) -> int:
-        """Sampled frames from a window's first frame to its last, both counted."""
+        """Sampled frames from a window's first frame to its last, inclusive."""
         return (self.window - 1) * self.stride + 1
 
 
 class Window(NamedTuple):
-    """Frames of one face that a detector judges together; the first three are its key.
+    """Frames of one face that a detector scores together; video, track and start identify it.
 
     video: row in the manifest. track: face track in that video. start: index of the first frame in the
     video. rows: the frames' rows in the video's store file. seed: of the random augmentation.

@@ -1,4 +1,4 @@
-"""Corpus and store to the loaders of training, validation and test."""
+"""The loaders of training, validation and test, from a protocol and its face store."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ Item = TypeVar("Item")
 
 
 class FaceDataModule(pl.LightningDataModule):
-    """Windows of a corpus's faces, split as the corpus says.
+    """Windows of the faces of a protocol's videos.
 
-    protocol: lists and splits the corpus (and makes what it lacks). fill: puts its faces into the store.
-    windows_per_video: drawn anew each training epoch, from the video's main face. balance: columns of the
-    manifest whose values are drawn equally often, each within the one before. overfit_windows: train on so
-    few, again and again. eval_windows: at most so many a track, always the same; eval_hop: see there.
-    min_track_share: in val and test every track of at least this share of its video's longest one is scored.
-    batch_size: windows a process trains on at once, and scores at once, counted by their frames.
-    prefetch_factor: batches that each loader process has ready.
+    protocol: lists and splits the videos. fill: extracts their faces into the store. windows_per_video: drawn
+    anew in each training epoch, from the video's main face. balance: columns of the manifest whose values are
+    drawn equally often, each within the one before. overfit_windows: train on this many windows only, again
+    and again. eval_windows, eval_hop: as max_windows and hop of windows.eval_windows. min_track_share: in val
+    and test, score all tracks of at least this share of their video's longest track. batch_size: windows per
+    process and training step; a scoring step has as many frames. prefetch_factor: batches that each loader
+    process prepares in advance.
     """
 
     def __init__(
@@ -98,21 +98,21 @@ class FaceDataModule(pl.LightningDataModule):
         self.min_track_share = min_track_share
         self.seed = seed
         self.test_split = "test"
-        self.distortion: ClipDistortion | None = None  # of what is validated and tested
+        self.distortion: ClipDistortion | None = None  # applied in validation and test
         self.prepared: tuple[list[dict[str, Any]], dict[str, Any]] | None = None
         self.manifest: list[dict[str, Any]] = []
         self.stamp: dict[str, Any] = {}
         self.tracks: dict[int, list[TrackFrames]] = {}
 
     def prepare_data(self) -> None:
-        """List and extract what the store lacks; Lightning calls this in one process, before each stage."""
+        """List the videos and extract missing faces; Lightning calls this before each stage."""
         if self.prepared:
             return
         protocol = self.make_protocol()
         self.prepared = self.fill(protocol.videos).rows, stamp(protocol)
 
     def setup(self, stage: str | None = None) -> None:
-        """Take the manifest of the preparing process, and read where each track's crops lie."""
+        """Take the manifest from the process that prepared the data, and locate each track's crops."""
         if self.manifest:
             return
         prepared = self.trainer.strategy.broadcast(self.prepared) if self.trainer else self.prepared
@@ -131,9 +131,9 @@ class FaceDataModule(pl.LightningDataModule):
         return [video for video, row in enumerate(self.manifest) if row["split"] == name]
 
     def train_plan(self, epoch: int) -> list[Window]:
-        """The windows of a training epoch; pairs from real videos alone if the transform makes its own fakes.
+        """The windows of a training epoch; pairs from real videos only if the transform makes its own fakes.
 
-        Raises UserError if a class that is needed has no faces.
+        Raises UserError if a required class has no faces.
         """
         videos = [video for video in self.split("train") if self.manifest[video]["main"] is not None]
         labels = [self.manifest[video]["label"] for video in videos]
@@ -161,7 +161,7 @@ class FaceDataModule(pl.LightningDataModule):
         return list(islice(cycle(windows[: self.overfit_windows]), len(windows)))
 
     def eval_plan(self, split: str) -> list[Window]:
-        """The windows by which a split's videos are scored."""
+        """The windows from which a split's videos are scored."""
         return [
             window
             for video in self.split(split)
@@ -171,24 +171,24 @@ class FaceDataModule(pl.LightningDataModule):
 
     @property
     def num_train_batches(self) -> int:
-        """Batches of every process in an epoch."""
+        """Batches per process and epoch."""
         return -(-len(self.train_sampler()) // self.batch_size)
 
     def train_dataloader(self) -> StatefulDataLoader[Batch]:
-        """Fresh balanced windows each epoch; its state is the place in an epoch."""
+        """Loader of new balanced windows in each epoch; its state is the position in the epoch."""
         dataset = WindowDataset(self.stored_crops(), self.transform)
         return StatefulDataLoader(dataset, self.batch_size, sampler=self.train_sampler(), **self.loading())
 
     def train_sampler(self) -> WindowSampler:
-        """This process's share of the training windows; raises UserError if batches would part pairs."""
+        """This process's share of the training windows; raises UserError if batches would split pairs."""
         trainer = self.trainer
         together = 2 if self.transform and self.transform.reals_only else 1
         if self.batch_size % together:
             raise UserError(
-                f"data.batch_size={self.batch_size}: must be even, since training is on pairs of a real "
+                f"data.batch_size={self.batch_size}: must be even, since training uses pairs of a real "
                 "window and the fake made of it"
             )
-        # Lightning asks a resumed training's loader for batches before it tells the epoch
+        # Lightning requests batches of a resumed training before it sets the epoch
         progress: Any = trainer.fit_loop.epoch_progress.current if trainer else None
         return WindowSampler(
             self.train_plan,
@@ -199,11 +199,11 @@ class FaceDataModule(pl.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[SharedFrames]:
-        """The same windows each time."""
+        """Loader of the same windows each time."""
         return self._scoring_loader("val")
 
     def test_dataloader(self) -> DataLoader[SharedFrames]:
-        """The same windows each time, of the split named test_split."""
+        """Loader of the same windows each time, of the split test_split."""
         return self._scoring_loader(self.test_split)
 
     def _scoring_loader(self, split: str) -> DataLoader[SharedFrames]:
@@ -219,7 +219,7 @@ class FaceDataModule(pl.LightningDataModule):
         return StoredCrops(store=self.store, keys=keys, labels=labels, spec=self.spec)
 
     def loading(self) -> dict[str, Any]:
-        """What all loaders have in common."""
+        """Arguments of all loaders."""
         processes = self.trainer.num_devices if self.trainer else 1
         share = min(8, max(1, num_cores() // processes))
         num_workers = share if self.num_workers is None else self.num_workers
@@ -232,29 +232,29 @@ class FaceDataModule(pl.LightningDataModule):
 
 
 def padded_share(items: Sequence[Item], *, rank: int, num_processes: int) -> list[Item]:
-    """Every num_processes-th item from number rank on; the first ones once more where shares would differ.
+    """Every num_processes-th item, starting at rank; the first ones again where shares would be shorter.
 
-    Processes that score must take the same number of steps; what is scored twice counts once.
+    All processes must take the same number of scoring steps; what is scored twice counts once.
     """
     total = -(-len(items) // num_processes) * num_processes
     return [items[place % len(items)] for place in range(rank, total, num_processes)]
 
 
 def check_counts(**counts: int | None) -> None:
-    """Raise UserError naming the count that is no whole number of at least 1; None passes."""
+    """Raise UserError for a count that is neither None nor a whole number of at least 1."""
     for name, count in counts.items():
         if count is not None and (not isinstance(count, int) or count < 1):
             raise UserError(f"data.{name}={count}: must be a whole number of at least 1")
 
 
 def check_fit(spec: InputSpec, store: FaceStore) -> None:
-    """Raise UserError where the stored crops cannot give what the model wants."""
+    """Raise UserError if the stored crops are too narrow or their clips too short for the model."""
     settings = store.settings
     if spec.span > settings.clip_frames:
         raise UserError(
             f"model.window={spec.window} (stride {spec.stride}) needs clips of {spec.span} frames, but "
-            f"faces.clip_frames={settings.clip_frames}: add faces.clip_frames={spec.span} and a data.store "
-            "of its own"
+            f"faces.clip_frames={settings.clip_frames}: add faces.clip_frames={spec.span} and another "
+            "data.store"
         )
     if spec.margin > settings.margin:
         raise UserError(

@@ -1,10 +1,11 @@
 """Distortions at five levels: the seven of DeeperForensics-1.0 (Jiang et al., CVPR 2020), and recodings.
 
-Each is a pure function of (frames (T, H, W, 3) uint8, level 1 to 5, rng) that returns frames of the same
-shape; rng is used by noise and blocks, which are drawn anew for each frame. Levels and formulas of the seven
-follow the authors' code (github.com/EndlessSora/DeeperForensics-1.0, perturbation/distortions.py and
-add_distortion_to_video.py, commit 4f6ecff), written anew here for RGB windows of a face, where theirs distort
-whole BGR videos: sizes in pixels are those of the window, and values are cut off, not rounded, as theirs are.
+Each is a pure function of (frames (T, H, W, 3) uint8, level 1 to 5, rng) and returns frames of the same
+shape; only noise and blocks use rng, and differ from frame to frame. Levels and formulas of the seven follow
+the authors' code (github.com/EndlessSora/DeeperForensics-1.0, perturbation/distortions.py and
+add_distortion_to_video.py, commit 4f6ecff), written anew for RGB windows of a face, while theirs distorts
+whole BGR videos: sizes in pixels are those of the window, and values are truncated, not rounded, as in
+theirs.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ RECODED_CRF = (23, 28, 32, 36, 40)
 
 BLOCK = 8
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-# R, G, B for one of Y, Cr, Cb; the authors add noise to [16, 235] / 255 of Y, [16, 240] / 255 of Cb and Cr
+# RGB of Y, Cr and Cb; the authors add noise to [16, 235] / 255 of Y and [16, 240] / 255 of Cb and Cr
 RGB_OF_YCC = np.array([[1, 1, 1], [1.403, -0.714, 0], [0, -0.344, 1.773]], np.float32)
 YCC_NOISE = 255 * np.array([255 / 219, 255 / 224, 255 / 224], np.float32)
 
@@ -44,20 +45,20 @@ Distortion = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
 
 
 def colour_saturation(frames: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
-    """CS: a share of the colour is kept, at level 5 none."""
+    """CS: reduces the colour, at level 5 to none."""
     grey = (frames @ LUMA)[..., None]
     return (grey + CHROMA_KEPT[level - 1] * (frames - grey)).astype(np.uint8)
 
 
 def colour_contrast(frames: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
-    """CC: all values are brought nearer to black."""
+    """CC: darkens all values."""
     return (frames * np.float32(CONTRAST_KEPT[level - 1])).astype(np.uint8)
 
 
 def block_wise(frames: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
     """BW: grey blocks at random places, their number in proportion to the side.
 
-    The authors count whole 256s of it, which would leave windows of 224 pixels without any.
+    The authors round the side down to multiples of 256, which would give windows of 224 pixels no block.
     """
     height, width = frames.shape[1:3]
     count = max(1, round(BLOCKS[level - 1] * min(height, width) / 256))
@@ -77,25 +78,25 @@ def gaussian_noise(frames: np.ndarray, level: int, rng: np.random.Generator) -> 
 
 
 def gaussian_blur(frames: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
-    """GB: blur with a kernel of 7 to 21 pixels, sigma a sixth of it."""
+    """GB: blur with a kernel of 7 to 21 pixels and a sigma of a sixth of that."""
     side = BLUR_KERNEL[level - 1]
     return np.stack([cv2.GaussianBlur(frame, (side, side), side / 6) for frame in frames])
 
 
 def jpeg_compression(frames: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
-    """JPEG: shrunk 2 to 6 times and enlarged again, which is what the authors do under this name."""
+    """JPEG: shrinks 2 to 6 times and enlarges again, which is what the authors call JPEG."""
     height, width = frames.shape[1:3]
     small = (max(1, width // SHRINK[level - 1]), max(1, height // SHRINK[level - 1]))
     return np.stack([cv2.resize(cv2.resize(frame, small), (width, height)) for frame in frames])
 
 
 def video_compression(frames: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
-    """VC: through H.264 with a CRF of 30 to 40, other settings x264's own, as the frames of one video."""
+    """VC: the frames as one video through H.264 with a CRF of 30 to 40 and x264's default settings."""
     return through_h264(frames, crf=CRF[level - 1])
 
 
 def resize(frames: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
-    """Shrunk to 3/4 to 1/8 of the side, pixels being means of what they cover, and enlarged again (cubic)."""
+    """Shrinks to 3/4 to 1/8 of the side (area mean) and enlarges again (cubic)."""
     height, width = frames.shape[1:3]
     small = tuple(max(1, round(side * KEPT_SIDE[level - 1])) for side in (width, height))
     return np.stack(
@@ -111,7 +112,7 @@ def resize(frames: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarr
 
 
 def jpeg(frames: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
-    """Each frame through JPEG of quality 90 to 10, colour at half the resolution, as most files have it."""
+    """Each frame through JPEG of quality 90 to 10, with 4:2:0 chroma as in most files."""
     quality = QUALITY[level - 1]
     return np.stack(
         [
@@ -122,14 +123,14 @@ def jpeg(frames: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray
 
 
 def h264(frames: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
-    """Through H.264 with a CRF of 23 to 40, from the usual to the worst that is still watched."""
+    """Through H.264 with a CRF of 23 to 40, from usual to barely watchable."""
     return through_h264(frames, crf=RECODED_CRF[level - 1])
 
 
 def through_h264(frames: np.ndarray, *, crf: int) -> np.ndarray:
-    """Frames (T, H, W, 3) uint8, encoded as one video and decoded in memory, by one thread."""
+    """Frames (T, H, W, 3) uint8, encoded as one video and decoded, in memory and with one thread."""
     height, width = frames.shape[1:3]
-    over = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))  # yuv420p wants even sides
+    over = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))  # yuv420p needs even sides
     frames = np.pad(frames, over, mode="edge")
     encoder = av.CodecContext.create("libx264", "w")
     decoder = av.CodecContext.create("h264", "r")
@@ -173,17 +174,17 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "jpeg": tuple(f"quality {quality}" for quality in QUALITY),
     "h264": tuple(f"crf {crf}" for crf in RECODED_CRF),
 }
-"""What each level of a distortion is, in words."""
+"""Description of each level of a distortion."""
 
 
-# Distortions of training windows at random, and of everything that is scored on purpose.
+# Random distortions of training windows, and one chosen distortion of everything that is scored.
 
 
 class Distort(WindowTransform):
-    """A share of the windows gets one distortion of random name and level, the others stay as they are.
+    """Gives a share of the windows one distortion of random name and level; leaves the others unchanged.
 
     names: of DISTORTIONS; None = the seven of DeeperForensics-1.0. Raises UserError for an unknown name or
-    level, or a rate that is no share.
+    level, or a rate outside [0, 1].
     """
 
     def __init__(
@@ -211,16 +212,16 @@ class Distort(WindowTransform):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipDistortion:
-    """One of the DISTORTIONS at a level, for whole clips of a face: what is random follows from their key."""
+    """One of the DISTORTIONS at a level, for whole clips of a face, with random numbers by the clip's key."""
 
     name: str
     level: int
     seed: int = 0
 
     def __call__(self, crops: Sequence[np.ndarray], *, video: str, track: int, clip: int) -> np.ndarray:
-        """The crops (S, S, 3) uint8 of a clip, in order, as (T, S, S, 3): the largest's size for all.
+        """The crops (S, S, 3) uint8 of a clip, in order, as (T, S, S, 3) with S of the largest crop.
 
-        video: its key; track, clip: which of its faces and when.
+        video: key of the video. track, clip: numbers of the face track and of the clip in it.
         """
         side = max(len(crop) for crop in crops)
         same = [crop if len(crop) == side else cv2.resize(crop, (side, side)) for crop in crops]

@@ -1,4 +1,4 @@
-"""Which frames of a track are judged together: pure functions over frame numbers."""
+"""The frames of a track that are scored together: pure functions over frame numbers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from deepfake.records import InputSpec, Window
 
 @dataclass(frozen=True, slots=True)
 class TrackFrames:
-    """Where one track's crops lie: arrays (T,) in time order.
+    """Locations of one track's crops: arrays (T,) in time order.
 
     video: row in the manifest. rows: in the video's store file, consecutive. clip, step: of the sampling;
-    neighbours of one clip differ by one step. frame: index in the video.
+    adjacent frames of one clip differ by one step. frame: index in the video.
     """
 
     video: int
@@ -31,7 +31,7 @@ class TrackFrames:
 
 
 def track_frames(faces: VideoFaces, *, video: int = 0) -> list[TrackFrames]:
-    """Where each track of a video's faces lies, main face first; video: its row in the manifest."""
+    """The locations of each track of a video, main face first; video: its row in the manifest."""
     clip, step, frame = (faces.column(name) for name in ("clip", "step", "frame"))
     return [
         TrackFrames(video, track, rows, clip[rows], step[rows], frame[rows])
@@ -52,16 +52,16 @@ def window_starts(num_frames: int, length: int, stride: int) -> np.ndarray:
 
 
 def runs(clip: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """First and last place of every run of adjacent sampled frames, (R, 2) int64."""
+    """First and last position of every run of adjacent sampled frames, (R, 2) int64."""
     breaks = np.flatnonzero((np.diff(clip) != 0) | (np.diff(step) != 1))
     return np.stack([np.append(0, breaks + 1), np.append(breaks, len(clip) - 1)], axis=1)
 
 
 def track_windows(track: TrackFrames, spec: InputSpec, *, hop: int) -> list[tuple[int, ...]]:
-    """Places in the track of every window's frames, hop frames apart; no window bridges a missing frame.
+    """Positions in the track of each window's frames; windows start hop frames apart.
 
-    Only if no run of adjacent frames is long enough, the longest one gives a single window that repeats its
-    last frame.
+    No window spans a missing frame. If no run of adjacent frames is long enough, the longest one gives a
+    single window that repeats its last frame.
     """
     bounds = runs(track.clip, track.step)
     lengths = bounds[:, 1] - bounds[:, 0] + 1
@@ -76,7 +76,7 @@ def track_windows(track: TrackFrames, spec: InputSpec, *, hop: int) -> list[tupl
 
 
 def spread(num: int, count: int) -> np.ndarray:
-    """At most count places out of num, evenly spread from first to last; the middle one if count is 1."""
+    """At most count positions out of num, evenly spread from first to last; the middle one if count is 1."""
     if count >= num:
         return np.arange(num)
     return np.linspace(0, num - 1, count).round().astype(np.int64) if count > 1 else np.array([num // 2])
@@ -85,9 +85,9 @@ def spread(num: int, count: int) -> np.ndarray:
 def scored_tracks(
     tracks: Sequence[TrackFrames], *, min_share: float, enough_frames: int | None = None
 ) -> list[TrackFrames]:
-    """The tracks of one video that are long enough to judge: min_share of its longest one or more.
+    """The tracks of one video that are long enough to be scored: at least min_share of its longest track.
 
-    enough_frames: of so many, a track is long enough in any case.
+    enough_frames: a track with this many frames is always long enough.
     """
     longest = max((len(track) for track in tracks), default=0)
     least = min_share * longest if enough_frames is None else min(min_share * longest, enough_frames)
@@ -97,9 +97,9 @@ def scored_tracks(
 def eval_windows(
     track: TrackFrames, spec: InputSpec, *, max_windows: int | None, hop: int | None = None
 ) -> list[Window]:
-    """Up to max_windows windows (None = all), evenly spread over the track: always the same ones.
+    """Up to max_windows windows (None = all), evenly spread over the track and the same in every call.
 
-    hop: sampled frames from one to the next; None sets them side by side.
+    hop: sampled frames from one window to the next; None puts them side by side.
     """
     places = track_windows(track, spec, hop=hop or spec.span)
     chosen = spread(len(places), len(places) if max_windows is None else max_windows)
@@ -107,10 +107,10 @@ def eval_windows(
 
 
 def batches_of_frames(windows: Sequence[Window], *, max_frames: int) -> list[list[Window]]:
-    """Windows in batches of at most max_frames frames, those that share frames together.
+    """Windows in batches of at most max_frames frames; windows that share frames are in one batch.
 
-    windows: in order of video, track and start. Only where a chain of windows that overlap is longer than
-    max_frames is it cut, and a few frames are in two batches; a batch holds at least one window.
+    windows: in order of video, track and start. Only a chain of overlapping windows with more than max_frames
+    frames is divided, so that a few frames are in two batches; a batch has at least one window.
     """
     batches: list[list[Window]] = []
     frames: set[tuple[int, int]] = set()
@@ -127,12 +127,12 @@ def batches_of_frames(windows: Sequence[Window], *, max_frames: int) -> list[lis
 
 
 def frames_of(windows: Sequence[Window]) -> set[tuple[int, int]]:
-    """The (video, row) of every frame in some windows."""
+    """The (video, row) of every frame in the windows."""
     return {(window.video, row) for window in windows for row in window.rows}
 
 
 def chains(windows: Sequence[Window]) -> list[list[Window]]:
-    """Windows in order, cut where one shares no frame with the one before."""
+    """The windows in order, divided where one shares no frame with the one before."""
     found: list[list[Window]] = []
     for window in windows:
         last = found[-1][-1] if found else None
@@ -157,9 +157,9 @@ def train_windows(
 ) -> list[Window]:
     """One epoch's windows in training order, a pure function of seed and epoch.
 
-    tracks: one a video, strata beside them, such as (label, corpus, method). Videos are drawn as
-    balanced_picks says, each window at random among all that the track holds; every stratum is spread evenly
-    over the epoch, so that batches are balanced too.
+    tracks: one per video, each with its stratum, such as (label, corpus, method). Videos are drawn by
+    balanced_picks, and a window uniformly from all windows of the track; each stratum is spread evenly over
+    the epoch, so that batches are balanced too.
     """
     rng = np.random.default_rng([seed, epoch])
     picks = balanced_picks(strata, windows_per_video * len(tracks), rng)
@@ -179,9 +179,9 @@ def pairs(windows: Sequence[Window]) -> list[Window]:
 
 
 def balanced_picks(strata: Sequence[Stratum], num: int, rng: np.random.Generator) -> np.ndarray:
-    """num items, (num,) int64: the first entries of the strata equally often, then the second within each …
+    """num items, (num,) int64: values of the strata's first entry equally often, then of the second …
 
-    Equally means to one draw. Within one stratum items are drawn in turn, in random order.
+    Numbers of draws differ by at most one. Within a stratum, items take turns in random order.
     """
 
     def draw(members: np.ndarray, num: int, depth: int) -> list[np.ndarray]:
@@ -200,7 +200,7 @@ def balanced_picks(strata: Sequence[Stratum], num: int, rng: np.random.Generator
 
 
 def spread_evenly(strata: Sequence[Stratum], rng: np.random.Generator) -> np.ndarray:
-    """A random order of items, (N,) int64, in which those of each stratum stand at about even distances."""
+    """A random order of items, (N,) int64, in which those of each stratum are about evenly spaced."""
     place = np.empty(len(strata))
     members: dict[Stratum, list[int]] = {}
     for item, stratum in enumerate(strata):
@@ -211,6 +211,6 @@ def spread_evenly(strata: Sequence[Stratum], rng: np.random.Generator) -> np.nda
 
 
 def as_window(track: TrackFrames, places: Sequence[int], *, seed: int = 0) -> Window:
-    """The window of some places in a track."""
+    """The window of these positions in a track."""
     rows = tuple(int(track.rows[place]) for place in places)
     return Window(track.video, track.track, int(track.frame[places[0]]), rows, seed)
