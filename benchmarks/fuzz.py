@@ -33,8 +33,9 @@ from deepfake.corpora.demo.fakes import real_frames
 from deepfake.corpora.demo.footage import random_footage
 from deepfake.corpora.demo.people import random_person
 from deepfake.errors import SomeFailed, UserError
+from deepfake.io import short_path
 from deepfake.prediction.inputs import collect
-from deepfake.reports.html import TextConsole, shown
+from deepfake.reports.html import TextConsole
 from deepfake.video.probe import open_video
 from deepfake.video.write import scheduling_kept
 
@@ -464,7 +465,9 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
         seed=config["seed"],
         odd=not extracts,  # a corpus is made of files
     )
-    log.info("%d hostile files in %s, made of %d films", len(files), shown(run_dir / "files"), len(sources))
+    log.info(
+        "%d hostile files in %s, made of %d films", len(files), short_path(run_dir / "files"), len(sources)
+    )
     out = (run_dir / config["target"]).absolute()
     ended = run_watched(
         command(config, files[0].parents[1], out), run_dir / "output.txt", deadline_s=config["deadline_s"]
@@ -492,7 +495,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     (run_dir / "fuzz.json").write_text(json.dumps(figures, indent=2) + "\n")
     tell(figures, run_dir)
     if broken:
-        raise SomeFailed(f"{'; '.join(broken)}: see {shown(run_dir)}")
+        raise SomeFailed(f"{'; '.join(broken)}: see {short_path(run_dir)}")
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -543,7 +546,7 @@ def tell(figures: Mapping[str, Any], run_dir: Path) -> None:
     console.print(
         f"status {figures['status']} after {figures['seconds']} s, {figures['files_per_s']} files/s; longest "
         f"file {figures['longest_file_s']} s; peak of all processes {figures['peak_mb']} MB, of one "
-        f"{figures['largest_process_mb']} MB; fuzz.json in {shown(run_dir)}",
+        f"{figures['largest_process_mb']} MB; fuzz.json in {short_path(run_dir)}",
         soft_wrap=True,
         highlight=False,
     )

@@ -16,8 +16,9 @@ from rich.table import Table
 from benchmarks.bench import Bench, Measured, machine
 from deepfake.config import build, to_plain
 from deepfake.errors import UserError
+from deepfake.io import short_path
 from deepfake.parallel import keep_freed_memory
-from deepfake.reports.html import number, shown
+from deepfake.reports.html import number
 from deepfake.tasks.build import face_settings, pick_device
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     for name, values in ("benchmark.json", measured.figures), ("details.json", details):
         (run_dir / name).write_text(json.dumps(values, indent=2) + "\n")
     Console().print(figure_table(f"benchmark {target}", measured.figures))
-    log.info("written to %s: benchmark.json, details.json", shown(run_dir))
+    log.info("written to %s: benchmark.json, details.json", short_path(run_dir))
 
 
 def figure_table(title: str, figures: Mapping[str, float]) -> Table:

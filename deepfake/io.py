@@ -1,6 +1,6 @@
-"""Names and texts from anybody: kept exactly in files, and shown so that they do nothing but show.
+"""Files and texts: names from anybody kept exactly and shown safely, atomic writes, locks, CSV and JSON.
 
-A byte of a file name that is no UTF-8, a lone surrogate in Python, is told as \\xNN.
+Bytes of a file name that are not UTF-8, which Python reads as lone surrogates, are shown as \\xNN.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from deepfake.errors import chain_of
 log = logging.getLogger(__name__)
 
 # what moves a terminal's cursor, ends a line, or turns the direction of the text that follows
-UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def storable(text: str) -> str:
-    """The text without lone surrogates, as files in UTF-8 can hold it: the name b"a\\xff" as 5 characters."""
+    """The text with lone surrogates escaped, as UTF-8 needs it: the name b"a\\xff" has 5 characters."""
     return SURROGATE.sub(_escape, text)
 
 
 def visible(text: str, *, lines: bool = False) -> str:
-    """The text with every control character as its escape, "\\x1b"; lines: but for line breaks and tabs."""
-    return UNSEEN.sub(lambda found: found[0] if lines and found[0] in "\n\t" else _escape(found), text)
+    """The text with control characters escaped, "\\x1b"; lines: line breaks and tabs stay."""
+    return CONTROL.sub(lambda found: found[0] if lines and found[0] in "\n\t" else _escape(found), text)
 
 
 def _escape(found: re.Match[str]) -> str:
@@ -45,11 +45,16 @@ def _escape(found: re.Match[str]) -> str:
     return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else ascii(found[0])[1:-1]
 
 
+def short_path(path: Path) -> str:
+    """A path relative to the working folder, if it lies there."""
+    return os.path.relpath(path) if path.resolve().is_relative_to(Path.cwd()) else str(path)
+
+
 class VisibleFormatter(logging.Formatter):
-    """Log lines in which names neither steer the terminal nor begin a line of their own."""
+    """Log lines in which names can neither control the terminal nor start a line of their own."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line; texts and paths among the arguments are one line each."""
+        """The line, with each text or path among the arguments on one line."""
         record = copy.copy(record)
         if isinstance(record.args, tuple):
             record.args = tuple(
@@ -92,13 +97,13 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, An
 
 
 def csv_writer(file: IO[str], columns: Sequence[str]) -> Callable[[Mapping[str, Any]], object]:
-    """Writes a header, and then a row at a call; values may hold commas, quotes and line breaks.
+    """Write a header; the function returned writes one row. Values may hold commas, quotes and line breaks.
 
-    Nothing in front of a value keeps a spreadsheet from taking a name such as "=1+1" for a formula: other
-    programs need the name as it is. Import such columns as text.
+    A spreadsheet may read a name such as "=1+1" as a formula: other programs need the name as it is, so
+    nothing is put in front of it. Import such columns as text.
     """
     plain = csv.DictWriter(file, columns, lineterminator="\n")
-    # by itself csv quotes \r only where lines end in it, and readers would take it for a line's end
+    # csv quotes \r only where it ends lines, and readers would take it for the end of a line
     quoted = csv.DictWriter(file, columns, lineterminator="\n", quoting=csv.QUOTE_ALL)
     plain.writeheader()
 

@@ -1,4 +1,4 @@
-"""How a job ends before its time: a signal to end, a terminal that closes, a disk without room."""
+"""How a job ends early: by a signal, a terminal that closes, or a disk without room."""
 
 from __future__ import annotations
 
@@ -14,49 +14,49 @@ from deepfake.errors import Stopped
 from deepfake.io import disk_is_full
 
 # what SLURM, docker stop and systemd send, and what a closed terminal or a lost connection sends
-ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
-AGAIN = "whatever was finished is kept, run the same command again to go on"
+END_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+RUN_AGAIN = "whatever was finished is kept, run the same command again to go on"
 
 
-class Received:
-    """The signal of ENDING that this process has had; None before."""
+class ReceivedSignal:
+    """The one of END_SIGNALS that this process has received; None before."""
 
     number: int | None = None
 
     @classmethod
     def name(cls) -> str:
-        """The signal, as kill -l calls it."""
+        """As kill -l lists it."""
         return signal.Signals(cls.number or signal.SIGINT).name
 
     @classmethod
-    def status(cls) -> int:
-        """The exit status of an interrupted command: 128 and the signal's number, as a shell tells it."""
+    def exit_status(cls) -> int:
+        """Of an interrupted command: 128 plus the signal's number, as in a shell."""
         return 128 + (cls.number or signal.SIGINT)
 
 
 @contextmanager
-def heeded() -> Iterator[None]:
-    """Let the signals of ENDING interrupt the block as Ctrl-C would.
+def handle_signals() -> Iterator[None]:
+    """Let END_SIGNALS interrupt the block as Ctrl-C does, in the main thread.
 
-    Not those that somebody else sees to already: nohup ignores one, submitit waits for another before it
-    requeues its job. Processes that are forked meanwhile end by them as if nothing had been changed.
+    Signals that have a handler already keep it: nohup ignores one, submitit waits for another before it
+    requeues its job. Processes that are forked in the block end by these signals as usual.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    own = [number for number in ENDING if signal.getsignal(number) == signal.SIG_DFL]
+    own = [number for number in END_SIGNALS if signal.getsignal(number) == signal.SIG_DFL]
     owner = os.getpid()
 
-    def handle(number: int, frame: FrameType | None) -> None:
+    def interrupt(number: int, frame: FrameType | None) -> None:
         if os.getpid() != owner:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        elif Received.number is None:  # once: its group and its parent may both pass a signal on
-            Received.number = number
+        elif ReceivedSignal.number is None:  # once: its process group and its parent may both send one
+            ReceivedSignal.number = number
             raise KeyboardInterrupt
 
     for number in own:
-        signal.signal(number, handle)
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
@@ -65,22 +65,22 @@ def heeded() -> Iterator[None]:
 
 
 @contextmanager
-def told(place: Path, going_on: Callable[[], str] = lambda: AGAIN) -> Iterator[None]:
-    """Let what ends the block before its time say how to go on; place: where the block writes.
+def explain_early_end(folder: Path, resume_hint: Callable[[], str] = lambda: RUN_AGAIN) -> Iterator[None]:
+    """Let the error that ends the block early say how to go on; folder: where the block writes.
 
-    Raises KeyboardInterrupt for an interruption, whatever came of it on the way (Lightning exits, a loader
-    misses its killed worker), and Stopped for a full disk, unless these say it already.
+    Raises KeyboardInterrupt for an interruption, whatever it led to on the way (Lightning exits, a loader
+    misses its killed worker), and Stopped for a full disk. An error that has a text already keeps it.
     """
     try:
         yield
     except Stopped:
         raise
     except (KeyboardInterrupt, SystemExit) as err:
-        said = str(err) if isinstance(err, KeyboardInterrupt) else ""
-        raise KeyboardInterrupt(said or going_on()) from None
+        text = str(err) if isinstance(err, KeyboardInterrupt) else ""
+        raise KeyboardInterrupt(text or resume_hint()) from None
     except Exception as err:
-        if Received.number is not None:
-            raise KeyboardInterrupt(going_on()) from err
+        if ReceivedSignal.number is not None:
+            raise KeyboardInterrupt(resume_hint()) from err
         if disk_is_full(err):
-            raise Stopped(f"no space left on the disk of {place}: make room; {going_on()}") from err
+            raise Stopped(f"no space left on the disk of {folder}: make room; {resume_hint()}") from err
         raise

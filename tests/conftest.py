@@ -12,11 +12,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hypothesis import settings
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
-from deepfake.cli import CONF, run_folder, study_direction
+from deepfake.cli import CONF, register_resolvers
 
 # a shell's background jobs ignore these, and so would all that tests start and want to interrupt
 for number in (signal.SIGINT, signal.SIGHUP):
@@ -36,8 +36,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for multi_person_scenes.py
 @pytest.fixture(scope="session")
 def composed() -> Callable[..., DictConfig]:
     """The config that a command line makes: composed("train", "model=meso"); hydra: with Hydra's own."""
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
-    OmegaConf.register_new_resolver("study_direction", study_direction, replace=True)
+    register_resolvers()
 
     def make(task: str, *overrides: str, hydra: bool = False) -> DictConfig:
         GlobalHydra.instance().clear()

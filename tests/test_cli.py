@@ -9,7 +9,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from deepfake.cli import quoted
+from deepfake.cli import quote_paths
 
 ROOT = Path(__file__).parents[1]
 TASKS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py"))
@@ -48,9 +48,9 @@ for question in (["--help"], ["--cfg", "job"]):
 
 
 def test_a_checkpoint_of_one_epoch_can_be_named_without_quotes() -> None:
-    assert quoted("checkpoint=a/epoch=003.ckpt") == "checkpoint='a/epoch=003.ckpt'"
+    assert quote_paths("checkpoint=a/epoch=003.ckpt") == "checkpoint='a/epoch=003.ckpt'"
     for unchanged in ("model=meso", "seed=1", "-m", "--help", "resume=true", "resume=null", "input='a b'"):
-        assert quoted(unchanged) == unchanged
+        assert quote_paths(unchanged) == unchanged
 
 
 @pytest.mark.parametrize(
@@ -69,21 +69,21 @@ def test_a_checkpoint_of_one_epoch_can_be_named_without_quotes() -> None:
     ],
 )
 def test_a_path_means_itself_whatever_is_in_its_name(value: str, meant: object) -> None:
-    parsed = OverridesParser.create().parse_override(quoted(f"input={value}"))
+    parsed = OverridesParser.create().parse_override(quote_paths(f"input={value}"))
     assert parsed.value() == meant
 
 
 def test_a_folder_with_the_name_of_a_list_is_no_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert quoted("input=[1,2]") == "input=['1','2']"
+    assert quote_paths("input=[1,2]") == "input=['1','2']"
     (tmp_path / "[1,2]").mkdir()
-    assert quoted("input=[1,2]") == "input='[1,2]'"
+    assert quote_paths("input=[1,2]") == "input='[1,2]'"
 
 
 def test_several_checkpoints_of_a_sweep_are_quoted_one_by_one() -> None:
     given = "checkpoint=a/epoch=003.ckpt,b/best.ckpt"
-    assert quoted(given, several=True) == "checkpoint='a/epoch=003.ckpt','b/best.ckpt'"
-    assert quoted(given) == "checkpoint='a/epoch=003.ckpt,b/best.ckpt'"
+    assert quote_paths(given, sweeping=True) == "checkpoint='a/epoch=003.ckpt','b/best.ckpt'"
+    assert quote_paths(given) == "checkpoint='a/epoch=003.ckpt,b/best.ckpt'"
 
 
 def test_a_resumed_run_goes_on_in_its_own_folder(tmp_path: Path) -> None:

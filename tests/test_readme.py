@@ -17,7 +17,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from playable_datasets import make_datasets
 
-from deepfake.cli import quoted, run_folder, study_direction
+from deepfake.cli import quote_paths, register_resolvers
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in ROOT.glob("docs/*.md")))
@@ -109,8 +109,7 @@ COMMANDS = [
 @pytest.fixture(scope="module")
 def conf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The configs of the project, with those that a document shows how to add."""
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
-    OmegaConf.register_new_resolver("study_direction", study_direction, replace=True)
+    register_resolvers()
     copy = tmp_path_factory.mktemp("conf")
     shutil.copytree(ROOT / "conf", copy / "conf")
     for document in DOCUMENTS:
@@ -141,7 +140,7 @@ def jobs_of(command: Command) -> Iterator[list[str]]:
     """
     several = bool({"-m", "--multirun"} & set(command.arguments))
     given = [
-        quoted(filled(argument), several=several)
+        quote_paths(filled(argument), sweeping=several)
         for argument in command.arguments
         if not argument.startswith("-") and argument.partition("=")[2] != "…" and argument != "…"
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
@@ -37,12 +36,7 @@ def clock(time_s: float, *, digits: int = 2) -> str:
 # Tables as CSV files and on the terminal, and paths as people type them.
 
 
-__all__ = ["number", "shown", "write_csv", "write_json"]
-
-
-def shown(path: Path) -> str:
-    """A path as a person would type it here."""
-    return os.path.relpath(path) if path.resolve().is_relative_to(Path.cwd()) else str(path)
+__all__ = ["number", "write_csv", "write_json"]
 
 
 def number(value: float | None) -> str:

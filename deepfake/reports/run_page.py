@@ -19,18 +19,10 @@ from deepfake.corpora.leakage import MEASURES
 from deepfake.data.datamodule import FaceDataModule
 from deepfake.errors import UserError
 from deepfake.faces.store import FaceStore
-from deepfake.io import whole
+from deepfake.io import short_path, whole
 from deepfake.records import SPLITS
 from deepfake.reports.contact_sheet import ScoredFace, middle_face, plot_faces, spread_over_methods
-from deepfake.reports.html import (
-    TextConsole,
-    pictures,
-    portrait_uri,
-    shown,
-    write_csv,
-    write_json,
-    write_page,
-)
+from deepfake.reports.html import TextConsole, pictures, portrait_uri, write_csv, write_json, write_page
 from deepfake.reports.metric_tables import (
     GROUP_COLUMNS,
     TextTable,
@@ -180,7 +172,7 @@ def conclude(
         lost=[row for row in rows if row["prob"] == ""],
     )
     print_levels(f"{stage} split of {datamodule.stamp['name']}", evaluation)
-    log.info("results in %s", shown(run_dir))
+    log.info("results in %s", short_path(run_dir))
     return evaluation
 
 

@@ -17,8 +17,9 @@ from deepfake.corpora.corpus import Corpus, FolderCount, few
 from deepfake.corpora.leakage import MEASURES, Share, audit, leaks, to_json
 from deepfake.corpora.load import check_leaks, load_corpora, split_corpora, write_protocol
 from deepfake.corpora.protocols import Protocol, describe
+from deepfake.io import short_path
 from deepfake.records import SPLITS, Video
-from deepfake.reports.html import TextConsole, shown, write_csv, write_json
+from deepfake.reports.html import TextConsole, write_csv, write_json
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     console.print(f"\n{describe(protocol)}\n", highlight=False, soft_wrap=True)
     console.print(split_table(protocol))
     console.print(leak_table(overlaps))
-    log.info("written to %s: audit.json, protocol.csv, leaks.json, names.csv", shown(run_dir))
+    log.info("written to %s: audit.json, protocol.csv, leaks.json, names.csv", short_path(run_dir))
     check_leaks(leaks(overlaps) if data["on_leak"] == "error" else [], data["on_leak"])
 
 

@@ -18,6 +18,7 @@ from deepfake.corpora.load import load_training_protocol
 from deepfake.data.augment import Sample
 from deepfake.data.dataset import WindowDataset
 from deepfake.errors import UserError
+from deepfake.io import short_path
 from deepfake.records import Window
 from deepfake.reports.contact_sheet import (
     MUTED,
@@ -29,7 +30,6 @@ from deepfake.reports.contact_sheet import (
     shorten,
     write,
 )
-from deepfake.reports.html import shown
 from deepfake.reports.plots import FAKE_COLOUR, REAL_COLOUR, save
 from deepfake.tasks.build import face_settings, make_datamodule
 from deepfake.training.checkpoint import Recipe
@@ -84,7 +84,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     changed = sum(not np.array_equal(c.before.frames, c.after.frames) for c in cards)
     became_fake = sum(c.after.label != c.before.label for c in cards)
     log.info("%d of %d windows changed, %d became fake", changed, len(cards), became_fake)
-    log.info("augment.png in %s", shown(run_dir))
+    log.info("augment.png in %s", short_path(run_dir))
 
 
 def title_of(augment: Mapping[str, Any]) -> str:

@@ -9,9 +9,9 @@ from omegaconf import DictConfig
 
 from deepfake.config import to_plain
 from deepfake.errors import UserError
+from deepfake.io import short_path
 from deepfake.reports.compare import compare, print_comparison
 from deepfake.reports.compare_page import write_comparison
-from deepfake.reports.html import shown
 from deepfake.reports.runs import find_runs, read_run
 from deepfake.scoring.bootstrap import Resampling
 from deepfake.scoring.metrics import RATES
@@ -37,7 +37,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     )
     print_comparison(comparison, "runs")
     write_comparison(comparison, run_dir, "compare")
-    log.info("results in %s", shown(run_dir))
+    log.info("results in %s", short_path(run_dir))
 
 
 def runs_in(place: Path) -> list[Path]:

@@ -28,7 +28,8 @@ from deepfake.doctor.private import hidden
 from deepfake.doctor.requirements import extras, libraries
 from deepfake.doctor.sheet import gigabytes, print_end, print_facts, stage_line
 from deepfake.errors import SomeFailed, UserError
-from deepfake.reports.html import TextConsole, shown
+from deepfake.io import short_path
+from deepfake.reports.html import TextConsole
 from deepfake.reports.runs import commit
 from deepfake.tasks.selftest import stages
 
@@ -53,10 +54,10 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     if selftest:
         test(console, run_dir, report)
     print_end(console, report)
-    log.info("\nwritten to %s: %s, %s", hidden(shown(run_dir)), TEXT, JSON)
+    log.info("\nwritten to %s: %s, %s", hidden(short_path(run_dir)), TEXT, JSON)
     failed = [stage["stage"] for stage in report["selftest"] if stage["status"] == "failed"]
     if failed:
-        raise SomeFailed(f"self-test: {failed[0]} failed; {shown(run_dir / LOG)} tells all")
+        raise SomeFailed(f"self-test: {failed[0]} failed; {short_path(run_dir / LOG)} tells all")
 
 
 def examine(run_dir: Path, folder: Path) -> dict[str, Any]:

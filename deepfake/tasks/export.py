@@ -21,12 +21,11 @@ from torch.nn.functional import interpolate
 
 from deepfake.config import to_plain
 from deepfake.errors import Stopped, UserError
-from deepfake.io import replace_whole
+from deepfake.io import replace_whole, short_path
 from deepfake.models.detector import Detector
 from deepfake.prediction.export import make_card, to_onnx, to_pt2, write_card
 from deepfake.prediction.onnx_detector import CROPS, make_notes, package, session
 from deepfake.records import InputSpec
-from deepfake.reports.html import shown
 from deepfake.tasks.build import chosen_detector
 
 log = logging.getLogger(__name__)
@@ -112,7 +111,10 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     cards = write_card(output.parent, output.stem, card)
     tell(found, speed)
     log.info(
-        "%s (%.1f MB), %s", shown(output), len(content) / 1e6, " and ".join(shown(card) for card in cards)
+        "%s (%.1f MB), %s",
+        short_path(output),
+        len(content) / 1e6,
+        " and ".join(short_path(card) for card in cards),
     )
 
 

@@ -16,8 +16,9 @@ from deepfake.errors import SomeFailed
 from deepfake.faces.crops import decode_jpeg
 from deepfake.faces.extract import Filled
 from deepfake.faces.store import FaceStore, loss_of
+from deepfake.io import short_path
 from deepfake.reports.contact_sheet import SheetTrack, choose_tracks, evenly, plot_tracks
-from deepfake.reports.html import TextConsole, shown, write_json
+from deepfake.reports.html import TextConsole, write_json
 from deepfake.tasks.build import face_settings, make_fill, make_store
 
 Row = dict[str, Any]
@@ -37,7 +38,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     if summary["losses"]:
         console.print(loss_table(store, filled.rows))
     left = "summary.json, faces.png" if tracks else "summary.json"
-    console.print(f"{left} in {shown(run_dir)}", soft_wrap=True, highlight=False)
+    console.print(f"{left} in {short_path(run_dir)}", soft_wrap=True, highlight=False)
     if summary["failed"]:
         failed = f"{summary['failed']} of {len(filled.rows)} videos could not be read"
         raise SomeFailed(f"{failed}: see {store.root / 'lost.csv'}")

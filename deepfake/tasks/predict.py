@@ -21,20 +21,19 @@ from rich.progress import TextColumn
 
 from deepfake.config import to_plain
 from deepfake.errors import SomeFailed, UserError
-from deepfake.io import disk_is_full
+from deepfake.io import disk_is_full, short_path
 from deepfake.parallel import keep_freed_memory, progress_bar
 from deepfake.prediction.inputs import Found, collect
 from deepfake.prediction.journal import Journal
 from deepfake.prediction.outputs import Artifacts, explainable, page_of
 from deepfake.prediction.predictor import Judged, LoadedDetector, predict_files
-from deepfake.reports.html import shown
 from deepfake.reports.prediction_page import ModelFacts, Tally, write_index_page
 from deepfake.reports.predictions import SCHEMA, write_predictions
 from deepfake.reports.runs import environment
 from deepfake.scoring.aggregate import TRACK_RULES, WINDOW_RULES
 from deepfake.scoring.decision import Decision
 from deepfake.scoring.prediction import Prediction
-from deepfake.signals import told
+from deepfake.signals import explain_early_end
 from deepfake.tasks.build import chosen_detector, make_executor, make_limits, pick_device
 
 log = logging.getLogger(__name__)
@@ -66,7 +65,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     artifacts = Artifacts(run_dir, ModelFacts.from_header(header), **wanted)
     for left in run_dir.glob(f"{SPILL}*"):  # by a run that was killed here
         shutil.rmtree(left, ignore_errors=True)
-    with told(run_dir, partial(going_on, run_dir, journal, files)):
+    with explain_early_end(run_dir, partial(going_on, run_dir, journal, files)):
         try:
             with (
                 TemporaryDirectory(dir=run_dir, prefix=SPILL, ignore_cleanup_errors=True) as spill,
@@ -94,10 +93,10 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
             raise
         failed = write_reports(run_dir, header, journal, files)
     tell(journal.predictions(files[:TOLD]))
-    log.info("results in %s", shown(run_dir))
+    log.info("results in %s", short_path(run_dir))
     if failed:
         raise SomeFailed(
-            f"{failed} of {len(files)} files could not be read: see {shown(run_dir / 'predictions.csv')}"
+            f"{failed} of {len(files)} files could not be read: see {short_path(run_dir / 'predictions.csv')}"
         )
 
 
@@ -185,8 +184,8 @@ def going_on(run_dir: Path, journal: Journal, files: Sequence[Found]) -> str:
     """How far an ended run got and how to resume it."""
     done = sum(str(found.path) in journal.entries for found in files)
     return (
-        f"{done} of {len(files)} files are finished, see {shown(run_dir)}; the same command with resume=true "
-        f"hydra.run.dir={shown(run_dir)} does the others"
+        f"{done} of {len(files)} files are finished, see {short_path(run_dir)}; the same command with resume=true "
+        f"hydra.run.dir={short_path(run_dir)} does the others"
     )
 
 

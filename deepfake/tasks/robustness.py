@@ -19,9 +19,10 @@ from deepfake.corpora.load import load_test_protocol
 from deepfake.data.datamodule import FaceDataModule
 from deepfake.data.distortions import DISTORTIONS, LEVELS, SETTINGS, ClipDistortion
 from deepfake.errors import UserError
+from deepfake.io import short_path
 from deepfake.parallel import keep_freed_memory, progress_bar
 from deepfake.records import SPLITS
-from deepfake.reports.html import shown, write_csv, write_json
+from deepfake.reports.html import write_csv, write_json
 from deepfake.reports.robustness import COLUMNS, print_robustness, write_robustness
 from deepfake.reports.run_page import about
 from deepfake.scoring.bootstrap import Resampling
@@ -68,7 +69,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     write_json(run_dir / "robustness.json", {**told, "rows": rows})
     write_robustness(run_dir, rows, told)
     print_robustness(rows)
-    log.info("results in %s", shown(run_dir))
+    log.info("results in %s", short_path(run_dir))
 
 
 def wanted(config: dict[str, Any]) -> list[ClipDistortion]:

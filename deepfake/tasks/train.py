@@ -19,16 +19,15 @@ from deepfake.config import build, to_plain
 from deepfake.corpora.load import load_training_protocol
 from deepfake.corpora.protocols import Protocol
 from deepfake.errors import UserError
-from deepfake.io import sweep, write_text
+from deepfake.io import short_path, sweep, write_text
 from deepfake.parallel import keep_freed_memory
 from deepfake.records import FAKE, REAL
-from deepfake.reports.html import shown
 from deepfake.reports.plots import plot_history
 from deepfake.reports.run_page import conclude
 from deepfake.scoring.aggregate import TRACK_RULES, WINDOW_RULES
 from deepfake.scoring.decision import THRESHOLD_RULES, Decision, fitted
 from deepfake.scoring.metrics import goal
-from deepfake.signals import AGAIN, told
+from deepfake.signals import RUN_AGAIN, explain_early_end
 from deepfake.tasks.build import (
     build_detector,
     face_settings,
@@ -89,7 +88,7 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
     )
     best, *others = make_callbacks(config, run_dir)
     sweep(run_dir / "checkpoints")
-    with told(run_dir, partial(going_on, run_dir)), tracked(config, run_dir) as loggers:
+    with explain_early_end(run_dir, partial(going_on, run_dir)), tracked(config, run_dir) as loggers:
         trainer = make_trainer(
             config["trainer"], callbacks=[best, *others], logger=loggers, default_root_dir=str(run_dir)
         )
@@ -119,8 +118,8 @@ def going_on(run_dir: Path) -> str:
     """How to resume a training that ended early."""
     last = run_dir / "checkpoints" / "last.ckpt"
     if not last.is_file():
-        return f"no checkpoint was written yet; {AGAIN}"
-    return f"the same command with resume={shown(last)} goes on from the last checkpoint"
+        return f"no checkpoint was written yet; {RUN_AGAIN}"
+    return f"the same command with resume={short_path(last)} goes on from the last checkpoint"
 
 
 def unfitted(config: Mapping[str, Any]) -> Decision:

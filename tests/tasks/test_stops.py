@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from deepfake.errors import Stopped
 from deepfake.reports.runs import KILLED, RUNNING, Status, read_status, this_process
-from deepfake.signals import AGAIN, Received, heeded, told
+from deepfake.signals import RUN_AGAIN, ReceivedSignal, explain_early_end, handle_signals
 from deepfake.tasks import evaluate, train
 
 ROOT = Path(__file__).parents[2]
@@ -166,7 +166,7 @@ def test_an_evaluation_that_sigterm_ends_says_what_to_do(
         time.sleep(0.01)
     printed = ended(process, signal.SIGTERM)
     assert process.returncode == 143
-    assert printed.splitlines()[-1] == f"interrupted: {AGAIN}"
+    assert printed.splitlines()[-1] == f"interrupted: {RUN_AGAIN}"
     assert read_status(tmp_path / "run").status == "interrupted"
     assert not (tmp_path / "run" / "metrics.json").exists()
 
@@ -217,8 +217,8 @@ def test_an_evaluation_on_a_full_disk_leaves_no_half_file(
     Status(status=RUNNING, process=this_process()).write(run_dir)
     fill(small_disk, leave_kb=48)
     with (
-        pytest.raises(Stopped, match=f"no space left on the disk of {run_dir}: make room; {AGAIN}"),
-        told(run_dir),
+        pytest.raises(Stopped, match=f"no space left on the disk of {run_dir}: make room; {RUN_AGAIN}"),
+        explain_early_end(run_dir),
     ):
         evaluate.main(cfg, run_dir)
     fill(small_disk, leave_kb=0)
@@ -244,17 +244,17 @@ def test_a_running_job_whose_process_is_gone_was_killed(tmp_path: Path) -> None:
 
 
 def test_a_signal_interrupts_once_unless_somebody_else_sees_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Received, "number", None)
-    with heeded():
+    monkeypatch.setattr(ReceivedSignal, "number", None)
+    with handle_signals():
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
-    assert (Received.status(), Received.name()) == (143, "SIGTERM")
+    assert (ReceivedSignal.exit_status(), ReceivedSignal.name()) == (143, "SIGTERM")
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     heard = []
     before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
     try:
-        with heeded():
+        with handle_signals():
             signal.raise_signal(signal.SIGTERM)
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -263,18 +263,18 @@ def test_a_signal_interrupts_once_unless_somebody_else_sees_to_it(monkeypatch: p
 
 @pytest.mark.parametrize("ending", [SystemExit(1), KeyboardInterrupt()])
 def test_however_a_library_ends_an_interrupted_job_it_is_told_as_such(ending: BaseException) -> None:
-    with pytest.raises(KeyboardInterrupt, match="do this"), told(Path("run"), lambda: "do this"):
+    with pytest.raises(KeyboardInterrupt, match="do this"), explain_early_end(Path("run"), lambda: "do this"):
         raise ending
 
 
 def test_what_follows_from_a_signal_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Received, "number", signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), told(Path("run")):
+    monkeypatch.setattr(ReceivedSignal, "number", signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), explain_early_end(Path("run")):
         raise RuntimeError("DataLoader worker is killed by signal: Terminated")
 
 
 def test_a_full_disk_behind_another_error_is_found() -> None:
     err = RuntimeError("could not save")
     err.__cause__ = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    with pytest.raises(Stopped, match="no space left on the disk of run"), told(Path("run")):
+    with pytest.raises(Stopped, match="no space left on the disk of run"), explain_early_end(Path("run")):
         raise err
