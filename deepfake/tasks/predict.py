@@ -184,8 +184,8 @@ def going_on(run_dir: Path, journal: Journal, files: Sequence[Found]) -> str:
     """How far an ended run got and how to resume it."""
     done = sum(str(found.path) in journal.entries for found in files)
     return (
-        f"{done} of {len(files)} files are finished, see {short_path(run_dir)}; the same command with resume=true "
-        f"hydra.run.dir={short_path(run_dir)} does the others"
+        f"{done} of {len(files)} files are finished, see {short_path(run_dir)}; "
+        f"the same command with resume=true hydra.run.dir={short_path(run_dir)} does the others"
     )
 
 
