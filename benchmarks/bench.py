@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any, Generic, TypeVar
 
 from deepfake.errors import UserError
-from deepfake.faces.extract import Extraction, run_job
+from deepfake.faces.fill import Extraction, run_job
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.video_faces import LIBRARIES
 from deepfake.parallel import Executor, Failure

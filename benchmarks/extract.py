@@ -34,7 +34,7 @@ from benchmarks.films import Film, render_missing
 from deepfake.errors import DecodeError, UserError
 from deepfake.faces.association import iou
 from deepfake.faces.detector import SURE
-from deepfake.faces.extract import Done, Extraction, run_job
+from deepfake.faces.fill import Done, Extraction, run_job
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
 from deepfake.faces.video_faces import VideoFaces

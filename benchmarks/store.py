@@ -19,7 +19,7 @@ from deepfake.data.dataset import cached_faces
 from deepfake.data.windows import track_frames, track_windows
 from deepfake.errors import SomeFailed, UserError
 from deepfake.faces.crops import decode_jpeg
-from deepfake.faces.extract import fill_store
+from deepfake.faces.fill import fill_store
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
 from deepfake.faces.video_faces import VideoFaces

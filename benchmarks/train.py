@@ -29,7 +29,7 @@ from deepfake.data.augment import WindowTransform
 from deepfake.data.datamodule import FaceDataModule
 from deepfake.data.dataset import Batch, WindowDataset
 from deepfake.errors import UserError
-from deepfake.faces.extract import fill_store
+from deepfake.faces.fill import fill_store
 from deepfake.faces.store import FaceStore
 from deepfake.models.detector import Detector
 from deepfake.models.efficientnet import EfficientNet

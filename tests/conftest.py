@@ -30,7 +30,7 @@ settings.load_profile("steady")
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SHARED = Path(__file__).parents[1].parent / "shared"
-sys.path.insert(0, str(Path(__file__).parent))  # for multi_person_scenes.py
+sys.path.insert(0, str(Path(__file__).parent))  # for modules that tests share
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import shutil
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,13 +18,13 @@ from typing import Any, Protocol
 
 from deepfake.app.uploads import Limits, check
 from deepfake.errors import DecodeError, UserError
-from deepfake.faces.extract import Item, Stopwatch, faces_of
+from deepfake.faces.extract import extract_faces
+from deepfake.faces.store import read_faces
 from deepfake.faces.video_faces import VideoFaces
 from deepfake.parallel import Failure, MemoryLimitReached, TimeLimitReached, WorkerDied, report_progress
 from deepfake.prediction.explain import EXPLANATIONS, with_heat
 from deepfake.prediction.outputs import explainable
 from deepfake.prediction.predictor import LoadedDetector, judge, middle_row, sha256
-from deepfake.records import Frames
 from deepfake.reports.annotate import write_annotated
 from deepfake.reports.prediction_page import ModelFacts, write_video_page
 from deepfake.scoring.prediction import Prediction
@@ -263,18 +263,20 @@ class UploadPredictor:
     def _predict(self, task: Task) -> dict[str, Any]:
         self.report("reading", None)
         info = check(task.upload, self.limits, self.file_limits)
-        faces = faces_of(
+        into = task.folder / "faces.arrow"
+        self.report("looking for faces", 0.0)
+        extract_faces(
             task.upload,
+            into,
             self.detector.recipe.face_settings,
             device=self.detector.device,
-            stopwatch=ProgressStopwatch(self.report, num_frames=info.num_frames),
-            spill=task.folder,
             limits=self.file_limits,
+            progress=lambda frame: self.report("looking for faces", min(1.0, (frame + 1) / info.num_frames)),
         )
         try:
-            return self._write_result(task, faces) | {"seconds": info.duration_s or 0.0}
+            return self._write_result(task, read_faces(into)) | {"seconds": info.duration_s or 0.0}
         finally:
-            faces.discard()
+            into.unlink(missing_ok=True)
 
     def _write_result(self, task: Task, faces: VideoFaces) -> dict[str, Any]:
         self.report("scoring", None)
@@ -318,23 +320,6 @@ class UploadPredictor:
         except DecodeError as err:
             return "", f"the annotated video could not be drawn: {without_path(err, task)}"
         return copy.name, ""
-
-
-class ProgressStopwatch(Stopwatch):
-    """Reports how far into a video of num_frames an extraction is."""
-
-    def __init__(self, report: Report, *, num_frames: int) -> None:
-        super().__init__()
-        self.report, self.num_frames = report, num_frames
-
-    def each(self, name: str, items: Iterable[Item]) -> Iterator[Item]:
-        """The items; frames are reported before faces are looked for in them."""
-        self.report("looking for faces", 0.0)
-        for item in super().each(name, items):
-            yield item
-            if isinstance(item, Frames) and len(item):
-                self.report("looking for faces", min((int(item.index[-1]) + 1) / self.num_frames, 1.0))
-            del item
 
 
 class Pictures:

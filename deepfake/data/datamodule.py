@@ -33,7 +33,7 @@ from deepfake.data.windows import (
     train_windows,
 )
 from deepfake.errors import UserError
-from deepfake.faces.extract import Filled
+from deepfake.faces.fill import Filled
 from deepfake.faces.store import FaceStore
 from deepfake.parallel import num_cores
 from deepfake.records import FAKE, REAL, SPLITS, InputSpec, Video, Window

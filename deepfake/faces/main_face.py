@@ -12,7 +12,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from deepfake.errors import UserError
+from deepfake.errors import DecodeError, UserError
 from deepfake.faces.association import iou
 from deepfake.faces.video_faces import VideoFaces
 from deepfake.video.decode import read_frames
@@ -90,6 +90,14 @@ def mask_shares(faces: VideoFaces, mask: Path) -> tuple[float, ...]:
             rows = np.flatnonzero(frames == index)
             total[tracks[rows]] += region_shares(region, boxes[rows])
     return tuple((total / num_seen).tolist()) if num_seen else ()
+
+
+def try_mask_shares(faces: VideoFaces, mask: Path) -> tuple[tuple[float, ...] | None, str]:
+    """The mask shares, and "" or None and why the mask cannot be read."""
+    try:
+        return mask_shares(faces, mask), ""
+    except DecodeError as err:
+        return None, str(err)
 
 
 def region_shares(region: np.ndarray, boxes: np.ndarray) -> np.ndarray:

@@ -141,16 +141,15 @@ class FaceStore:
                 f"the face store {self.root} was made with other settings (stored != wanted): {differences}. "
                 "Name another data.store, or replace this one with faces.overwrite=true"
             )
-        size = about.get("source_bytes")
-        return size is None or size == source.stat().st_size
+        return about["source_bytes"] == source.stat().st_size
 
     def write(self, key: str, faces: VideoFaces) -> None:
         """Keep a video's faces; the file appears only when it is whole."""
-        replace_whole(self.path_of(key), lambda path: _write_arrow(path, faces.with_metadata()))
+        replace_whole(self.path_of(key), lambda path: write_arrow(path, faces.with_metadata()))
 
     def lacks_mask_shares(self, key: str) -> bool:
         """Whether no mask was looked at when the video's file was written; reads its metadata only."""
-        return read_about(self.path_of(key)).get("mask_shares") is None
+        return read_about(self.path_of(key))["mask_shares"] is None
 
     def add_mask_shares(self, key: str, shares: Sequence[float]) -> None:
         """Write the video's file anew with these shares; all else, its library versions too, stays."""
@@ -158,7 +157,7 @@ class FaceStore:
         with pa.memory_map(str(path)) as source:
             table = pa.ipc.open_file(source).read_all()
         about = read_metadata(table.schema) | {"mask_shares": list(shares)}
-        replace_whole(path, lambda unfinished: _write_arrow(unfinished, put_metadata(table, about)))
+        replace_whole(path, lambda unfinished: write_arrow(unfinished, put_metadata(table, about)))
 
     def read(self, key: str) -> VideoFaces:
         """A video's faces; see read_faces."""
@@ -256,7 +255,8 @@ def missed_face(row: Mapping[str, Any]) -> str:
     return MISSED.format(max(track["share"] for track in row["tracks"]))
 
 
-def _write_arrow(path: Path, table: pa.Table) -> None:
+def write_arrow(path: Path, table: pa.Table) -> None:
+    """Write a table as an Arrow IPC file."""
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
 from importlib.metadata import version
@@ -69,8 +69,7 @@ class VideoFaces:
     table: rows of SCHEMA, ordered by track, clip, step. sampled: index in the video of each sampled frame,
     with or without a face. mask_shares: for each track, how much of the manipulated region it holds (see
     choose.mask_shares); None if no mask was looked at, empty if it said nothing. source_bytes: size of the
-    video file, by which a changed one is noticed; None in files of older versions. spilled: the file of its
-    own that the rows are in, since they are too many for memory; another process is sent its name only.
+    video file, by which a changed one is noticed.
     """
 
     table: pa.Table
@@ -78,18 +77,7 @@ class VideoFaces:
     settings: FaceSettings
     sampled: tuple[int, ...]
     mask_shares: tuple[float, ...] | None = None
-    source_bytes: int | None = None
-    spilled: Path | None = None
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        if self.spilled is None:
-            return super().__reduce_ex__(protocol)
-        return VideoFaces.from_spilled, (self.spilled,)
-
-    def discard(self) -> None:
-        """Delete the file that the rows were spilled into, if there is one; they cannot be read any more."""
-        if self.spilled is not None:
-            self.spilled.unlink(missing_ok=True)
+    source_bytes: int = 0
 
     @cached_property
     def track_rows(self) -> list[np.ndarray]:
@@ -135,23 +123,23 @@ class VideoFaces:
             return cls.from_table(pa.ipc.open_file(source).read_all())
 
     @classmethod
-    def from_spilled(cls, path: Path) -> VideoFaces:
-        """The same, of a file that is to go with it."""
-        return replace(cls.from_file(path), spilled=path)
-
-    @classmethod
     def from_table(cls, table: pa.Table) -> VideoFaces:
         """Inverse of with_metadata."""
         about = read_metadata(table.schema)
-        shares = about.get("mask_shares")  # older files have no such entry
+        shares = about["mask_shares"]
         return cls(
             table,
             VideoInfo(**about["info"]),
             FaceSettings.from_dict(about["settings"]),
             tuple(about["sampled"]),
             None if shares is None else tuple(shares),
-            about.get("source_bytes"),
+            about["source_bytes"],
         )
+
+
+def to_table(rows: list[dict[str, Any]]) -> pa.Table:
+    """Rows as one chunk of SCHEMA."""
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
 def read_metadata(schema: pa.Schema) -> dict[str, Any]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Generator, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from math import ceil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,9 +22,9 @@ from torch import Tensor
 from deepfake.data.crops import to_tensor, window_crops
 from deepfake.data.windows import eval_windows, scored_tracks, track_frames
 from deepfake.errors import DecodeError, UserError
-from deepfake.faces.extract import faces_of
+from deepfake.faces.extract import Extracted, extract_faces
 from deepfake.faces.settings import FOLLOWING, FaceSettings
-from deepfake.faces.store import NO_FACE
+from deepfake.faces.store import NO_FACE, read_faces
 from deepfake.faces.video_faces import VideoFaces
 from deepfake.io import disk_is_full, storable
 from deepfake.models.detector import Read
@@ -278,9 +280,9 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class FileRead:
-    """A file's faces, or the reason why there are none; its stamp unless it could not even be read."""
+    """The file of the faces, or the reason why there is none; a stamp, unless reading failed at once."""
 
-    faces: VideoFaces | None = None
+    faces: Path | None = None
     reason: str = ""
     stamp: Stamp | None = None
 
@@ -289,21 +291,23 @@ def read_file(
     path: Path,
     settings: FaceSettings,
     *,
+    folder: Path,
     device: str,
-    spill: Path | None = None,
     limits: Limits = LIMITS,
+    extract: Callable[..., Extracted] = extract_faces,
 ) -> FileRead:
-    """Extract a file's faces and stamp it; what is wrong with the file is a reason, and no error.
+    """Extract a file's faces into folder and stamp it; what is wrong with the file is a reason, and no error.
 
-    spill: folder for faces that are too many for memory, a file each; see VideoFaces.discard.
     The hash is taken after extraction, which leaves the file in the system's cache, and is that of what was
     extracted: a file that changes meanwhile is not scored. Raises UserError for wrong settings, OSError where
-    spill has no room.
+    folder has no room.
     """
     try:
         check_file(path, limits)
         before = os.stat(path)
-        faces, reason = extract(path, settings, device, spill, limits)
+        faces, reason = try_extraction(
+            path, folder, partial(extract, settings=settings, device=device, limits=limits)
+        )
         stamp = Stamp(before.st_size, before.st_mtime_ns, sha256(path))
         after = os.stat(path)
     except (OSError, DecodeError) as err:
@@ -311,23 +315,26 @@ def read_file(
             raise
         return FileRead(reason=Failure(err).reason)
     if (after.st_size, after.st_mtime_ns, after.st_ino) != (stamp.bytes, stamp.mtime_ns, before.st_ino):
+        if faces is not None:
+            faces.unlink(missing_ok=True)
         return FileRead(reason=f"{path}: it changed while it was read")
     return FileRead(faces, reason, stamp)
 
 
-def extract(
-    path: Path, settings: FaceSettings, device: str, spill: Path | None, limits: Limits
-) -> tuple[VideoFaces | None, str]:
-    """Faces, or why there are none."""
+def try_extraction(path: Path, folder: Path, extract: Callable[..., Extracted]) -> tuple[Path | None, str]:
+    """The file of faces in folder, or the reason why there is none."""
+    into = folder / f"{uuid.uuid4().hex}.arrow"
     try:
-        return faces_of(path, settings, device=device, spill=spill, limits=limits), ""
+        extract(path, into)
     except UserError:
         raise
     except Exception as err:
+        into.unlink(missing_ok=True)
         if disk_is_full(err):
             raise
-        # decoders raise many kinds, and one file is to cost no other
+        # decoders raise many kinds of errors, and a bad file must not affect the others
         return None, Failure(err).reason
+    return into, ""
 
 
 def sha256(path: Path) -> str:
@@ -452,10 +459,12 @@ def predict_video(path: str | Path, detector: LoadedDetector) -> Prediction:
     """
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file")
-    read = read_file(Path(path), detector.recipe.face_settings, device=detector.device)
-    if read.faces is None:
-        raise DecodeError(read.reason)
-    return prediction_of(detector, str(path), read)
+    with TemporaryDirectory(prefix="deepfake_", ignore_cleanup_errors=True) as folder:
+        settings = detector.recipe.face_settings
+        read = read_file(Path(path), settings, folder=Path(folder), device=detector.device)
+        if read.faces is None:
+            raise DecodeError(read.reason)
+        return prediction_of(detector, str(path), read, read_faces(read.faces))
 
 
 def predict_files(
@@ -464,42 +473,48 @@ def predict_files(
     executor: Executor,
     *,
     device: str,
-    spill: Path | None = None,
+    folder: Path,
     limits: Limits = LIMITS,
+    read: Callable[..., FileRead] = read_file,
 ) -> Generator[Judged]:
     """Every file as it becomes ready; the executor's workers extract the faces, on device.
 
-    spill: folder, seen by all workers, for faces that are too many for memory: they are gone when the next
-    file is asked for.
-    Raises what the executor raises, UserError of a worker, and its error where the disk of spill is full; all
-    else that befalls a file is its reason.
+    folder: where the workers write the faces; all of them must see it. The faces of a file are deleted when
+    the next one is asked for. Raises what the executor raises, UserError of a worker, and its error if the
+    disk of folder is full; everything else that goes wrong with a file is its reason.
     """
     by_path = {found.path.absolute(): found for found in files if not found.trouble}
     for found in files:
         if found.trouble:
             yield Judged(found, unreadable(found.name, FileRead(reason=found.trouble)))
-    spill = spill and spill.absolute()
-    read = partial(
-        read_file, settings=detector.recipe.face_settings, device=device, spill=spill, limits=limits
+    read_one = partial(
+        read,
+        settings=detector.recipe.face_settings,
+        folder=folder.absolute(),  # a worker may have been started in another folder
+        device=device,
+        limits=limits,
     )
-    # by a name that a worker started in another folder finds it under
-    for outcome in executor.map_unordered(read, list(by_path)):
+    for outcome in executor.map_unordered(read_one, list(by_path)):
         found, result = by_path[outcome.item], outcome.result
         if isinstance(result, Failure):
             if isinstance(result.error, UserError) or disk_is_full(result.error):
                 raise result.error
             result = FileRead(reason=result.reason)
-        yield Judged(found, prediction_of(detector, found.name, result), result.faces, result.stamp)
+        faces = None if result.faces is None else read_faces(result.faces)
+        yield Judged(found, prediction_of(detector, found.name, result, faces), faces, result.stamp)
+        del faces
         if result.faces is not None:
-            result.faces.discard()
+            result.faces.unlink(missing_ok=True)
 
 
-def prediction_of(detector: LoadedDetector, name: str, read: FileRead) -> Prediction:
-    """What is said of a file that was read, or could not be."""
-    if read.faces is None:
+def prediction_of(
+    detector: LoadedDetector, name: str, read: FileRead, faces: VideoFaces | None
+) -> Prediction:
+    """The prediction for a file that was read, or the reason why it could not be read."""
+    if faces is None:
         return unreadable(name, read)
     facts = read.stamp.facts() if read.stamp else {}
-    return judge(detector.detector, detector.recipe, name, read.faces, facts)
+    return judge(detector.detector, detector.recipe, name, faces, facts)
 
 
 def unreadable(name: str, read: FileRead) -> Prediction:

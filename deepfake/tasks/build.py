@@ -21,7 +21,7 @@ from deepfake.corpora.protocols import Protocol
 from deepfake.data.augment import WindowTransform
 from deepfake.data.datamodule import FaceDataModule
 from deepfake.errors import UserError
-from deepfake.faces.extract import Filled, fill_store
+from deepfake.faces.fill import Filled, fill_store
 from deepfake.faces.remote_store import cache_folder, is_url
 from deepfake.faces.settings import FOLLOWING, SAMPLING, FaceSettings, looking
 from deepfake.faces.store import FaceStore

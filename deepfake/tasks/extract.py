@@ -14,7 +14,7 @@ from deepfake.config import to_plain
 from deepfake.corpora.load import load_training_protocol
 from deepfake.errors import SomeFailed
 from deepfake.faces.crops import decode_jpeg
-from deepfake.faces.extract import Filled
+from deepfake.faces.fill import Filled
 from deepfake.faces.store import FaceStore, loss_of
 from deepfake.io import short_path
 from deepfake.reports.contact_sheet import SheetTrack, choose_tracks, evenly, plot_tracks
@@ -79,7 +79,7 @@ def summarise(store: FaceStore, filled: Filled) -> Row:
         "coverage": round(totals["face_frames"] / max(totals["sampled_frames"], 1), 6),
         "tracks": sum(len(row["tracks"]) for row in rows),
         "losses": dict(losses),
-        "extracted": filled.work.summary(),
+        "extracted": filled.statistics.summary(),
     }
 
 

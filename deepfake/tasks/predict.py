@@ -68,14 +68,14 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     with explain_early_end(run_dir, partial(going_on, run_dir, journal, files)):
         try:
             with (
-                TemporaryDirectory(dir=run_dir, prefix=SPILL, ignore_cleanup_errors=True) as spill,
+                TemporaryDirectory(dir=run_dir, prefix=SPILL, ignore_cleanup_errors=True) as folder,
                 closing(
                     predict_files(
                         detector,
                         todo,
                         make_executor(cfg),
                         device=device,
-                        spill=Path(spill),
+                        folder=Path(folder),
                         limits=make_limits(cfg),
                     )
                 ) as results,

@@ -16,9 +16,9 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from extracted import extracted_faces
 from playwright.sync_api import Browser, Page
 
-from deepfake.faces.extract import faces_of
 from deepfake.prediction.predictor import judge
 from deepfake.training.checkpoint import read_detector
 from deepfake.video.write import write_video
@@ -97,7 +97,7 @@ def test_twenty_requests_at_once_get_each_the_answer_of_its_own_file(
     assert uploads(folder) == []
     detector, recipe = read_detector(checkpoint)
     direct = {
-        file: judge(detector, recipe, str(file), faces_of(file, recipe.face_settings, device="cpu"))
+        file: judge(detector, recipe, str(file), extracted_faces(file, recipe.face_settings))
         for file in set(files)
     }
     assert len({prediction.prob for prediction in direct.values()}) == len(direct) > 5
@@ -180,7 +180,7 @@ def test_a_dropped_video_is_uploaded_judged_and_shown(
     known = "uploading|next in the queue|reading|looking for faces|scoring|drawing the video"
     assert any(re.fullmatch(known, step) for step in steps), steps
     detector, recipe = read_detector(checkpoint)
-    direct = judge(detector, recipe, "", faces_of(videos[0], recipe.face_settings, device="cpu"))
+    direct = judge(detector, recipe, "", extracted_faces(videos[0], recipe.face_settings))
     assert direct.prob is not None
     assert verdict.inner_text().lower() == direct.verdict
     assert card.locator(".chip").inner_text() == f"{direct.verdict} {direct.prob:.3f}"

@@ -10,16 +10,14 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from extracted import extracted_faces
 from omegaconf import DictConfig
 
 from deepfake.app import jobs
-from deepfake.app.jobs import ProgressStopwatch, Task, UploadPredictor
+from deepfake.app.jobs import Task, UploadPredictor
 from deepfake.app.uploads import Limits
 from deepfake.errors import DecodeError, UserError
-from deepfake.faces.extract import Crops, faces_of
-from deepfake.faces.video_faces import VideoFaces
 from deepfake.prediction.predictor import judge, load_detector
-from deepfake.records import Frames
 from deepfake.reports.prediction_page import ModelFacts
 from deepfake.tasks.app import make_predictor
 from deepfake.video.write import write_video
@@ -58,7 +56,7 @@ def test_an_answer_is_the_direct_prediction_with_all_its_files(
     made = replace(made, report=lambda *step: told.append(step))
     found = made(task(tmp_path, video))
     detector = made.detector
-    faces = faces_of(video, detector.recipe.face_settings, device="cpu")
+    faces = extracted_faces(video, detector.recipe.face_settings)
     direct = judge(detector.detector, detector.recipe, "film.mov", faces).to_dict()
     about = found["prediction"].pop("about")
     assert direct.pop("about").items() <= about.items()
@@ -86,20 +84,8 @@ def test_an_answer_is_the_direct_prediction_with_all_its_files(
     assert shares[-1] == 1.0
 
 
-def test_faces_that_are_too_many_for_memory_leave_no_file_behind(
-    made: UploadPredictor, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spilled: list[Path | None] = []
-
-    def watched(*given: Any, **values: Any) -> VideoFaces:
-        faces = faces_of(*given, **values)
-        spilled.append(faces.spilled)
-        return faces
-
-    monkeypatch.setattr(jobs, "faces_of", watched)
-    monkeypatch.setitem(Crops.__init__.__kwdefaults__, "max_bytes", 1)
+def test_the_file_of_faces_is_deleted(made: UploadPredictor, video: Path, tmp_path: Path) -> None:
     found = replace(made, annotate=False, explain=False)(task(tmp_path, video))
-    assert [file and file.parent for file in spilled] == [tmp_path]
     assert set(found["files"]) == {path.name for path in tmp_path.iterdir()} - {"upload.mp4"}
 
 
@@ -150,11 +136,3 @@ def test_an_error_has_the_users_name_of_the_file_and_not_ours(made: UploadPredic
     with pytest.raises(UserError, match=r"^film\.mov: it is 61 s long") as caught:
         made(task(tmp_path, long))
     assert str(tmp_path) not in str(caught.value)
-
-
-def test_progress_is_the_share_of_the_video_that_was_looked_at() -> None:
-    told: list[tuple[str, float | None]] = []
-    clips = [Frames([np.zeros((2, 2, 3), np.uint8)] * 2, np.array([a, a + 1]), np.zeros(2)) for a in (0, 8)]
-    for _ in ProgressStopwatch(lambda *step: told.append(step), num_frames=10).each("decode", clips):
-        pass
-    assert told == [("looking for faces", share) for share in (0.0, 0.2, 1.0)]

@@ -1,7 +1,6 @@
 from benchmarks.store import windows_held
-from deepfake.faces.extract import to_table
 from deepfake.faces.settings import FaceSettings
-from deepfake.faces.video_faces import VideoFaces
+from deepfake.faces.video_faces import VideoFaces, to_table
 from deepfake.records import VideoInfo
 
 INFO = VideoInfo(num_frames=99, fps=25, width=9, height=9, rotation_deg=0, codec="h264", container="mov")

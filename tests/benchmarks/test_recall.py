@@ -5,10 +5,9 @@ import pytest
 
 from benchmarks.baseline import usual_detector
 from benchmarks.extract import Recall, face_recall, unmatched
-from deepfake.faces.extract import to_table
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
-from deepfake.faces.video_faces import VideoFaces
+from deepfake.faces.video_faces import VideoFaces, to_table
 from deepfake.records import REAL, Video, VideoInfo
 
 INFO = VideoInfo(num_frames=9, fps=25, width=100, height=100, rotation_deg=0, codec="h264", container="mov")

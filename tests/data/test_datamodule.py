@@ -9,7 +9,7 @@ from deepfake.data.augment import Sample, WindowTransform
 from deepfake.data.datamodule import FaceDataModule
 from deepfake.data.windows import TrackFrames
 from deepfake.errors import UserError
-from deepfake.faces.extract import Filled, Work
+from deepfake.faces.fill import Filled, Statistics
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
 from deepfake.records import InputSpec
@@ -33,7 +33,7 @@ def prepared(
     module = FaceDataModule(
         protocol=lambda: Protocol(name="x", videos=()),
         store=FaceStore(tmp_path, FaceSettings()),
-        fill=lambda videos: Filled([], Work()),
+        fill=lambda videos: Filled([], Statistics()),
         spec=SPEC,
         transform=transform,
     )

@@ -1,7 +1,6 @@
 import csv
-import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,15 +8,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from extracted import FakeExtraction
 
 from deepfake.errors import DecodeError, UserError
-from deepfake.faces import extract as fill
-from deepfake.faces import extract as jobs
-from deepfake.faces.extract import to_table
+from deepfake.faces import fill
 from deepfake.faces.main_face import Choice, choose, mask_shares, region_shares
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import MISSED, FaceStore, read_about
-from deepfake.faces.video_faces import METADATA_KEY, VideoFaces
+from deepfake.faces.video_faces import VideoFaces, to_table
 from deepfake.parallel import Executor
 from deepfake.records import FAKE, REAL, Video, VideoInfo
 from deepfake.video.write import write_video
@@ -26,8 +24,7 @@ Box = tuple[float, float, float, float]
 
 LARGE, SMALL = (0.0, 0.0, 64.0, 64.0), (96.0, 64.0, 128.0, 96.0)
 SETTINGS = FaceSettings()
-# in this process, where what tests replace is seen
-fill_store = partial(fill.fill_store, executor=Executor(num_workers=0))
+FillStore = Callable[..., fill.Filled]
 
 
 def faces_with(
@@ -163,25 +160,27 @@ def video(key: str, *, mask: Path | None = None, partner: str | None = None) -> 
 
 
 @pytest.fixture
-def extracted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the videos that were extracted, each of which shows TWO."""
-    names: list[str] = []
+def extraction() -> FakeExtraction:
+    """Extraction that finds TWO in every video."""
+    return FakeExtraction(lambda path, settings: TWO)
 
-    def faces_of(path: Path, *_: object, **__: object) -> VideoFaces:
-        names.append(path.stem)
-        return TWO
 
-    monkeypatch.setattr(jobs, "faces_of", faces_of)
-    return names
+@pytest.fixture
+def extracted(extraction: FakeExtraction) -> list[str]:
+    """Names of the videos that were extracted."""
+    return extraction.names
+
+
+@pytest.fixture
+def fill_store(extraction: FakeExtraction) -> FillStore:
+    """fill_store in this process with that extraction."""
+    return partial(fill.fill_store, executor=Executor(num_workers=0), extract=extraction)
 
 
 def test_mask_shares_survive_the_store_and_a_file_without_them_has_none(store: FaceStore) -> None:
     for shares in (None, (), (0.25, 1 / 3)):
         store.write("a", replace(TWO, mask_shares=shares))
         assert store.read("a").mask_shares == shares
-    about = {name: value for name, value in read_about(store.path_of("a")).items() if name != "mask_shares"}
-    older = TWO.table.replace_schema_metadata({METADATA_KEY: json.dumps(about).encode()})
-    assert VideoFaces.from_table(older).mask_shares is None
 
 
 def test_shares_added_later_leave_rows_and_library_versions_alone(store: FaceStore) -> None:
@@ -195,7 +194,10 @@ def test_shares_added_later_leave_rows_and_library_versions_alone(store: FaceSto
 
 
 def test_the_manifest_says_which_track_was_chosen_and_by_what(
-    store: FaceStore, extracted: list[str], tmp_path: Path
+    store: FaceStore,
+    fill_store: FillStore,
+    extracted: list[str],
+    tmp_path: Path,
 ) -> None:
     mask = mask_film(tmp_path / "mask.mp4", *[SMALL] * 4)
     rows = fill_store(store, [video("real"), video("fake", mask=mask, partner="real")]).rows
@@ -205,7 +207,11 @@ def test_the_manifest_says_which_track_was_chosen_and_by_what(
 
 
 def test_a_fake_whose_manipulated_face_was_missed_is_counted_and_listed(
-    store: FaceStore, extracted: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    store: FaceStore,
+    fill_store: FillStore,
+    extracted: list[str],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     mask = mask_film(tmp_path / "mask.mp4", *[(64.0, 96.0, 96.0, 128.0)] * 4)
     with caplog.at_level(logging.WARNING):
@@ -219,7 +225,10 @@ def test_a_fake_whose_manipulated_face_was_missed_is_counted_and_listed(
 
 
 def test_masks_that_came_later_are_looked_at_without_new_detection(
-    store: FaceStore, extracted: list[str], tmp_path: Path
+    store: FaceStore,
+    fill_store: FillStore,
+    extracted: list[str],
+    tmp_path: Path,
 ) -> None:
     assert fill_store(store, [video("fake")]).rows[0]["main_by"] == "size"
     mask = mask_film(tmp_path / "mask.mp4", *[SMALL] * 4)
@@ -231,7 +240,11 @@ def test_masks_that_came_later_are_looked_at_without_new_detection(
 
 
 def test_an_unreadable_mask_is_reported_and_costs_only_the_mask_shares(
-    store: FaceStore, extracted: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    store: FaceStore,
+    fill_store: FillStore,
+    extracted: list[str],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     mask = tmp_path / "mask.mp4"
     mask.write_bytes(b"no video")

@@ -1,13 +1,16 @@
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 
 import numpy as np
 import pytest
 
 from deepfake.faces import extract
-from deepfake.faces.extract import Stopwatch, extract_faces
+from deepfake.faces.extract import ROWS_PER_BATCH, extract_faces, write_rows
 from deepfake.faces.settings import FaceSettings
+from deepfake.faces.store import read_faces
+from deepfake.faces.video_faces import SCHEMA, VideoFaces
 from deepfake.records import Detections, Frames, VideoInfo
 from deepfake.video.decode import Shown
 
@@ -38,14 +41,20 @@ def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             yield made
             del made
 
-    monkeypatch.setattr(extract, "sample", lambda *_: (INFO, clips()))
+    monkeypatch.setattr(extract, "sample_clips", lambda *_: (INFO, clips()))
     path = tmp_path / "film.mp4"
     path.write_bytes(b"four")
     return path
 
 
-def test_one_clip_at_a_time_is_in_memory_and_one_face_is_one_track(film: Path) -> None:
-    faces = extract_faces(film, FaceSettings(), one_face)
+def test_one_clip_at_a_time_is_in_memory_and_one_face_is_one_track(film: Path, tmp_path: Path) -> None:
+    seen: list[int] = []
+    extracted = extract_faces(
+        film, tmp_path / "faces", FaceSettings(), detector=one_face, progress=seen.append
+    )
+    faces = read_faces(tmp_path / "faces")
+    assert (extracted.frames, extracted.faces, extracted.mask_error) == (24, 24, "")
+    assert seen == [7, 37, 67]
     assert faces.sampled == (*range(8), *range(30, 38), *range(60, 68))
     assert faces.column("frame").tolist() == list(faces.sampled)
     assert set(faces.column("track")) == {0}
@@ -54,8 +63,37 @@ def test_one_clip_at_a_time_is_in_memory_and_one_face_is_one_track(film: Path) -
     assert faces.source_bytes == 4
 
 
-def test_the_seconds_of_each_stage_are_told(film: Path) -> None:
-    stopwatch = Stopwatch()
-    extract_faces(film, FaceSettings(), one_face, stopwatch)
-    assert set(stopwatch.seconds) == {"scan", "decode", "detect", "follow", "crop"}
-    assert all(seconds > 0 for seconds in stopwatch.seconds.values())
+def test_the_seconds_of_each_stage_are_returned(film: Path, tmp_path: Path) -> None:
+    extracted = extract_faces(film, tmp_path / "faces", FaceSettings(), detector=one_face)
+    assert set(extracted.seconds) == {"scan", "decode", "detect", "follow", "crop", "write"}
+    assert all(seconds > 0 for seconds in extracted.seconds.values())
+
+
+def test_a_mask_that_cannot_be_read_costs_only_the_mask_shares(film: Path, tmp_path: Path) -> None:
+    into, mask = tmp_path / "faces", tmp_path / "mask.mp4"
+    mask.write_bytes(b"no video")
+    extracted = extract_faces(film, into, FaceSettings(), detector=one_face, mask=mask)
+    assert str(mask) in extracted.mask_error
+    assert read_faces(into).mask_shares is None
+    assert len(read_faces(into).table) == 24
+
+
+def test_more_crops_than_fit_into_a_batch_or_into_memory_are_written_in_order(tmp_path: Path) -> None:
+    num = 2 * ROWS_PER_BATCH + 3
+    jpegs = [bytes([number % 256]) * (10 + number % 7) for number in range(num)]
+    rows = []
+    with SpooledTemporaryFile(max_size=100, dir=tmp_path) as crops:
+        for number, jpeg in enumerate(jpegs):
+            row = {"track": 0, "clip": 0, "step": number, "frame": number, "time_s": number / 25}
+            row |= {"box": [0.0, 0.0, 9.0, 9.0], "landmarks": [0.0] * 10, "score": 1.0, "detected": True}
+            rows.append(row | {"square": [0, 0, 9], "jpeg": (crops.tell(), crops.write(jpeg))})
+        empty = VideoFaces(SCHEMA.empty_table(), INFO, FaceSettings(), (0, 1, 2), source_bytes=7)
+        write_rows(tmp_path / "faces", rows[::-1], crops, empty.with_metadata().schema)
+    faces = read_faces(tmp_path / "faces")
+    assert faces.jpegs(range(num)) == jpegs[::-1]
+    assert faces.column("frame").tolist() == list(range(num))[::-1]
+    assert [len(own) for own in faces.track_rows] == [num]
+    assert np.array_equal(faces.boxes, np.tile([0, 0, 9, 9], (num, 1)))
+    assert (faces.info, faces.settings, faces.sampled) == (INFO, FaceSettings(), (0, 1, 2))
+    assert faces.source_bytes == 7
+    assert [path.name for path in tmp_path.iterdir()] == ["faces"]

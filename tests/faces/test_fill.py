@@ -1,8 +1,10 @@
 import errno
 import logging
 import os
+import re
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,36 +12,44 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from extracted import FakeExtraction
 
 from deepfake.errors import Stopped, UserError
-from deepfake.faces import extract as fill
-from deepfake.faces import extract as jobs
-from deepfake.faces import extract as work
-from deepfake.faces.extract import to_table
+from deepfake.faces import fill
+from deepfake.faces.extract import Extracted
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
-from deepfake.faces.video_faces import VideoFaces
+from deepfake.faces.video_faces import VideoFaces, to_table
 from deepfake.io import claim
 from deepfake.parallel import Executor
 from deepfake.records import REAL, Video, VideoInfo
 
+FillStore = Callable[..., fill.Filled]
 SETTINGS = FaceSettings()
 INFO = VideoInfo(num_frames=8, fps=25, width=8, height=8, rotation_deg=0, codec="h264", container="mov")
 HERE = Executor(num_workers=0)
-fill_store = partial(fill.fill_store, executor=HERE)  # where what tests replace is seen
 
 
 @pytest.fixture
-def extracted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def extraction() -> FakeExtraction:
+    """Extraction that finds no face."""
+    return FakeExtraction(
+        lambda path, settings: VideoFaces(
+            to_table([]), INFO, settings, (0, 1), source_bytes=path.stat().st_size
+        )
+    )
+
+
+@pytest.fixture
+def extracted(extraction: FakeExtraction) -> list[str]:
     """Names of the videos that were extracted, in order."""
-    names: list[str] = []
+    return extraction.names
 
-    def faces_of(path: Path, settings: FaceSettings, **_: Any) -> VideoFaces:
-        names.append(path.stem)
-        return VideoFaces(to_table([]), INFO, settings, (0, 1), source_bytes=path.stat().st_size)
 
-    monkeypatch.setattr(jobs, "faces_of", faces_of)
-    return names
+@pytest.fixture
+def fill_store(extraction: FakeExtraction) -> FillStore:
+    """fill_store in this process with that extraction."""
+    return partial(fill.fill_store, executor=HERE, extract=extraction)
 
 
 def videos(folder: Path, count: int) -> list[Video]:
@@ -58,7 +68,11 @@ def files(store: FaceStore) -> list[str]:
 
 
 def test_another_file_under_the_same_key_is_extracted_again(
-    store: FaceStore, extracted: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    store: FaceStore,
+    fill_store: FillStore,
+    extracted: list[str],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     counts = []
     for root, content in (("first", b"abc"), ("moved", b"abc"), ("other", b"abcd"), ("other", b"abcd")):
@@ -72,15 +86,11 @@ def test_another_file_under_the_same_key_is_extracted_again(
     assert "were other files when they were extracted" in caplog.text
 
 
-def test_a_file_of_an_older_store_does_not_say_its_size_and_is_kept(tmp_path: Path) -> None:
-    store = FaceStore(tmp_path, SETTINGS)
-    store.write("a", VideoFaces(to_table([]), INFO, SETTINGS, (0,)))
-    assert store.has("a", tmp_path / "a.mp4")
-    assert not store.has("b", tmp_path / "b.mp4")
-
-
 def test_other_settings_are_refused_by_name_and_overwritten_only_where_they_differ(
-    store: FaceStore, extracted: list[str], tmp_path: Path
+    store: FaceStore,
+    fill_store: FillStore,
+    extracted: list[str],
+    tmp_path: Path,
 ) -> None:
     films = videos(tmp_path / "films", 3)
     fill_store(store, films)
@@ -96,7 +106,11 @@ def test_other_settings_are_refused_by_name_and_overwritten_only_where_they_diff
 
 
 def test_a_video_that_another_extraction_finishes_meanwhile_is_waited_for_and_not_done_twice(
-    store: FaceStore, extracted: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    store: FaceStore,
+    fill_store: FillStore,
+    extracted: list[str],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     films = videos(tmp_path / "films", 3)
     theirs = films[1]
@@ -124,18 +138,23 @@ def test_a_video_that_another_extraction_finishes_meanwhile_is_waited_for_and_no
 
 
 def test_a_video_that_another_extraction_gives_up_is_done_here(
-    store: FaceStore, extracted: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: FaceStore,
+    fill_store: FillStore,
+    extracted: list[str],
+    tmp_path: Path,
 ) -> None:
     films = videos(tmp_path / "films", 2)
     theirs = claim(store.path_of("v00"))
     theirs.__enter__()
-    monkeypatch.setattr(fill.time, "sleep", lambda _: theirs.__exit__(None, None, None))
-    fill_store(store, films)
+    fill_store(store, films, wait=lambda _: theirs.__exit__(None, None, None))
     assert extracted == ["v01", "v00"]
 
 
 def test_a_store_that_cannot_be_written_is_one_error_before_any_work(
-    store: FaceStore, extracted: list[str], tmp_path: Path
+    store: FaceStore,
+    fill_store: FillStore,
+    extracted: list[str],
+    tmp_path: Path,
 ) -> None:
     store.root.write_bytes(b"a file, not a folder")
     with pytest.raises(UserError, match=r"the face store .*store cannot be written: .*File exists"):
@@ -144,37 +163,37 @@ def test_a_store_that_cannot_be_written_is_one_error_before_any_work(
 
 
 def test_a_full_disk_stops_with_one_clear_message_and_keeps_what_is_done(
-    store: FaceStore, extracted: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: FaceStore, fill_store: FillStore, extraction: FakeExtraction, extracted: list[str], tmp_path: Path
 ) -> None:
     films = videos(tmp_path / "films", 5)
-    write = FaceStore.write
 
-    def full_after_two(self: FaceStore, key: str, faces: VideoFaces) -> None:
-        if len(extracted) > 2:
+    def full_after_two(*given: Any, **values: Any) -> Extracted:
+        if len(extracted) == 2:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        write(self, key, faces)
+        return extraction(*given, **values)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(FaceStore, "write", full_after_two)
-        with pytest.raises(
-            Stopped, match=r"no space left on the disk of .*store after 2 of 5 videos; .*again"
-        ):
-            fill_store(store, films)
+    with pytest.raises(Stopped, match=re.escape(f"{store.root} after 2 of 5 ")):
+        fill_store(store, films, extract=full_after_two)
     assert files(store) == ["faces/v00.arrow", "faces/v01.arrow"]
     assert fill_store(store, films).work.counts["videos"] == 3
 
 
-def test_the_estimate_comes_from_videos_of_all_sizes_and_warns_of_a_small_disk(
-    store: FaceStore, extracted: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+def test_the_estimate_comes_from_videos_of_all_sizes_and_warns_of_a_small_disk(  # noqa: PLR0917
+    store: FaceStore,
+    fill_store: FillStore,
+    extracted: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: Any,
 ) -> None:
     films = videos(tmp_path / "films", 40)
-    monkeypatch.setattr(work.shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
+    monkeypatch.setattr(fill.shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
     with caplog.at_level(logging.INFO):
         filled = fill_store(store, films)
     size = store.path_of("v00").stat().st_size
     assert filled.work.counts["bytes"] == 40 * size
     assert extracted[:8] == ["v37", "v32", "v27", "v22", "v17", "v12", "v07", "v02"]
     assert extracted[8:] == [v.key for v in films if v.key not in extracted[:8]]
-    assert "by the first 8 of 40 videos, of all sizes: about 0:00:" in caplog.text
+    assert "from the first 8 of 40 videos, of all sizes: about 0:00:" in caplog.text
     assert f"{40 * size / 1000:.1f} kB, of {(10_000 + 8 * size) / 1000:.1f} kB free" in caplog.text
     assert "will be full before the end" in caplog.text

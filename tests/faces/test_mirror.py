@@ -15,11 +15,10 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from deepfake.errors import Stopped, UserError
 from deepfake.faces import remote_store as mirror
-from deepfake.faces.extract import to_table
 from deepfake.faces.remote_store import cache_folder, fetch, is_url, public
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
-from deepfake.faces.video_faces import VideoFaces
+from deepfake.faces.video_faces import VideoFaces, to_table
 from deepfake.io import claim
 from deepfake.records import REAL, Video, VideoInfo
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from extracted import extracted_faces
 from multi_person_scenes import Film, kept_tracks
 
-from deepfake.faces.extract import faces_of
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.video_faces import VideoFaces
 
@@ -27,7 +27,7 @@ def followed(company: Company) -> Callable[[str, FaceSettings], tuple[VideoFaces
     def follow(name: str, settings: FaceSettings) -> tuple[VideoFaces, Film]:
         film = company(name)
         if (name, settings) not in known:
-            known[name, settings] = faces_of(film.path, settings, device="cpu")
+            known[name, settings] = extracted_faces(film.path, settings)
         return known[name, settings], film
 
     return follow
@@ -99,6 +99,6 @@ def test_of_every_frame_a_track_s_steps_run_on_from_chunk_to_chunk(followed: Fol
 
 def test_a_real_video_of_one_person_has_the_tracks_it_had_before(ffpp_videos: Path) -> None:
     path = next(ffpp_videos.rglob("004.mp4"))
-    ours, before = (faces_of(path, replace(s, num_clips=6), device="cpu") for s in (SAMPLED, BEFORE))
+    ours, before = (extracted_faces(path, replace(s, num_clips=6)) for s in (SAMPLED, BEFORE))
     assert [len(rows) for rows in ours.track_rows] == [len(rows) for rows in before.track_rows] == [48]
     assert np.array_equal(ours.boxes, before.boxes)

@@ -7,10 +7,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from deepfake.errors import UserError
 from deepfake.faces import extract as fill
-from deepfake.faces.extract import to_table
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
-from deepfake.faces.video_faces import VideoFaces
+from deepfake.faces.video_faces import VideoFaces, to_table
 from deepfake.parallel import Executor
 from deepfake.records import REAL, Video, VideoInfo
 

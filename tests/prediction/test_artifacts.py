@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from extracted import extracted_faces
 from omegaconf import DictConfig
 from PIL import Image
 from talkies import audio_packets, talkie
@@ -16,7 +17,7 @@ from deepfake.errors import DecodeError, SomeFailed, UserError
 from deepfake.faces.crops import decode_jpeg
 from deepfake.prediction import outputs as artifacts
 from deepfake.prediction.explain import with_heat
-from deepfake.prediction.predictor import LoadedDetector, predict_video, read_file
+from deepfake.prediction.predictor import LoadedDetector, predict_video
 from deepfake.reports.prediction_page import ModelFacts, page_name
 from deepfake.tasks import predict
 from deepfake.video.probe import scan
@@ -126,8 +127,7 @@ def test_wishes_that_cannot_be_met_are_refused_at_once(
 def test_heat_lies_on_the_part_of_the_face_that_the_detector_saw_in_that_frame(
     detector: LoadedDetector, spoken: Path
 ) -> None:
-    faces = read_file(spoken, detector.recipe.face_settings, device="cpu").faces
-    assert faces is not None
+    faces = extracted_faces(spoken, detector.recipe.face_settings)
     prediction, seen = predict_video(spoken, detector), []
 
     def hot(_: object, crops: Tensor) -> Tensor:

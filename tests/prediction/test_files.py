@@ -3,7 +3,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +14,10 @@ from PIL import Image
 
 import deepfake
 from deepfake.errors import DecodeError, UserError
+from deepfake.faces.extract import Extracted, extract_faces
 from deepfake.parallel import Executor
-from deepfake.prediction import predictor as reading
 from deepfake.prediction.inputs import collect
-from deepfake.prediction.predictor import LoadedDetector, predict_files
+from deepfake.prediction.predictor import LoadedDetector, predict_files, read_file
 from deepfake.scoring.prediction import Prediction
 
 
@@ -26,9 +28,13 @@ def picture(tmp_path: Path, face: np.ndarray) -> Path:
     return path
 
 
-def test_the_library_says_what_the_command_says(quick_checkpoint: Path, picture: Path) -> None:
+def test_the_library_says_what_the_command_says(
+    quick_checkpoint: Path, picture: Path, tmp_path: Path
+) -> None:
     detector = deepfake.load_detector(str(quick_checkpoint), device="cpu")
-    (by_command,) = predict_files(detector, collect(str(picture)), Executor(num_workers=0), device="cpu")
+    (by_command,) = predict_files(
+        detector, collect(str(picture)), Executor(num_workers=0), device="cpu", folder=tmp_path
+    )
     found = deepfake.predict_video(str(picture), detector)
     assert isinstance(found, deepfake.Prediction)
     assert found == by_command.prediction
@@ -70,32 +76,36 @@ def test_the_hash_is_that_of_sha256sum(detector: LoadedDetector, picture: Path) 
 
 
 def test_a_file_that_changes_while_it_is_read_is_not_scored(
-    detector: LoadedDetector, picture: Path, monkeypatch: pytest.MonkeyPatch
+    detector: LoadedDetector, picture: Path, tmp_path: Path
 ) -> None:
-    extract = reading.extract
-
-    def slow(path: Path, *rest: object) -> object:
-        found = extract(path, *rest)  # type: ignore[arg-type]
+    def slow(path: Path, into: Path, **values: Any) -> Extracted:
+        found = extract_faces(path, into, **values)
         path.write_bytes(path.read_bytes() + b"more")
         return found
 
-    monkeypatch.setattr(reading, "extract", slow)
-    (done,) = predict_files(detector, collect(str(picture)), Executor(num_workers=0), device="cpu")
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    files, read = collect(str(picture)), partial(read_file, extract=slow)
+    (done,) = predict_files(detector, files, Executor(num_workers=0), device="cpu", folder=folder, read=read)
     assert done.faces is None
+    assert list(folder.iterdir()) == []
     assert done.prediction.reason == f"{picture}: it changed while it was read"
 
 
 def test_what_nobody_foresaw_costs_one_file_and_a_wrong_setting_ends_the_run(
-    detector: LoadedDetector, picture: Path, monkeypatch: pytest.MonkeyPatch
+    detector: LoadedDetector, picture: Path, tmp_path: Path
 ) -> None:
     def broken(*_: object, **__: object) -> None:
         raise error
 
     def first() -> Prediction:
-        return next(predict_files(detector, files, Executor(num_workers=0), device="cpu")).prediction
+        read = partial(read_file, extract=broken)
+        done = predict_files(
+            detector, files, Executor(num_workers=0), device="cpu", folder=tmp_path, read=read
+        )
+        return next(done).prediction
 
     files = collect(str(picture))
-    monkeypatch.setattr(reading, "faces_of", broken)
     error: Exception = ZeroDivisionError("the decoder's fault")
     assert first().reason == "ZeroDivisionError: the decoder's fault"
     error = UserError("parallel.device=cuda: no CUDA device found")
@@ -113,10 +123,10 @@ def test_fingerprints_tell_weights_and_preprocessing_apart(
             other.job == detector.job,
         )
 
-    again = deepfake.load_detector(make_checkpoint(threshold=0.4, threshold_rule="eer"), device="cpu")
+    again = deepfake.load_detector(make_checkpoint(threshold=0.4, threshold_rule="eer"))
     assert prints(again) == (True, True, True)
     assert again.sha256 != detector.sha256  # it has no protocol in it
-    other_weights = deepfake.load_detector(make_checkpoint(seed=1, threshold=0.4), device="cpu")
+    other_weights = deepfake.load_detector(make_checkpoint(seed=1, threshold=0.4))
     assert prints(other_weights) == (False, True, False)
     fewer = replace(again, recipe=replace(again.recipe, eval_windows=3))
     assert prints(fewer) == (True, False, False)

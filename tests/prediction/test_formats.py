@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -76,8 +77,10 @@ class Scored:
 
 def predicted(detector: LoadedDetector, path: Path) -> Prediction:
     """The prediction for one file, by the very way of scripts/predict.py, in this process."""
-    (done,) = predict_files(detector, collect(str(path)), Executor(num_workers=0), device="cpu")
-    return done.prediction
+    with TemporaryDirectory() as folder:
+        files, here = collect(str(path)), Executor(num_workers=0)
+        (done,) = predict_files(detector, files, here, device="cpu", folder=Path(folder))
+        return done.prediction
 
 
 @pytest.fixture(scope="module")

@@ -40,12 +40,18 @@ def test_what_a_file_does_to_its_decoder_costs_that_file_alone(
     *,
     alone: bool,
 ) -> None:
-    monkeypatch.setattr(files, "read_file", read_with_a_bad_decoder)
     names = ["crash"] if alone else ["abort", "bomb", "good", "hang"]
     for name in names:
         (tmp_path / f"{name}.mp4").write_bytes(quick_video.read_bytes())
     guarded = Executor(num_workers=1, time_limit_s=15, memory_limit="1500MB")
-    done = files.predict_files(detector, collect(str(tmp_path)), guarded, device="cpu")
+    done = files.predict_files(
+        detector,
+        collect(str(tmp_path)),
+        guarded,
+        device="cpu",
+        folder=tmp_path / "faces",
+        read=read_with_a_bad_decoder,
+    )
     found = {Path(judged.prediction.file).stem: judged.prediction for judged in done}
     assert list(found) == names
     reasons = {name: prediction.reason.partition(":")[0] for name, prediction in found.items()}

@@ -4,17 +4,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import pytest
+from extracted import extracted_faces
 from multi_person_scenes import Film, kept_tracks
 from omegaconf import DictConfig
 
 import deepfake
-from deepfake.faces.extract import faces_of
 from deepfake.parallel import Executor
 from deepfake.prediction.inputs import collect
-from deepfake.prediction.predictor import LoadedDetector, predict_files
+from deepfake.prediction.predictor import LoadedDetector, predict_files, predict_video
 from deepfake.tasks.build import chosen_detector
 
 Company = Callable[[str], Film]
@@ -37,27 +36,17 @@ def test_where_nobody_is_there_is_no_verdict_but_a_reason(
     assert found.reason == f"no face found in {found.sampled_frames} sampled frames"
 
 
-def test_faces_too_many_for_memory_are_judged_the_same_and_leave_nothing_behind(
-    composed: Composed,
-    company: Company,
-    quick_checkpoint: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+def test_every_frame_is_scored_and_nothing_is_left_behind(
+    composed: Composed, company: Company, quick_checkpoint: Path, tmp_path: Path
 ) -> None:
     files = collect(str(company("cut_at_once").path))
     detector = looking(composed, quick_checkpoint, "full")
-
-    def predicted(**options: Any) -> Any:
-        (judged,) = predict_files(detector, files, Executor(num_workers=0), device="cpu", **options)
-        return judged
-
-    in_memory = predicted()
-    monkeypatch.setattr("deepfake.faces.extract.SPILL_BYTES", 10_000)
-    spilled = predicted(spill=tmp_path / "spill")
-    assert in_memory.faces.spilled is None
-    assert spilled.faces.spilled.parent == tmp_path / "spill"
-    assert list((tmp_path / "spill").iterdir()) == []
-    assert spilled.prediction == in_memory.prediction
+    (judged,) = predict_files(detector, files, Executor(num_workers=0), device="cpu", folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert judged.faces.table.num_rows == len(judged.faces.column("frame"))
+    assert judged.prediction == replace(
+        predict_video(files[0].path, detector), file=files[0].name, about=judged.prediction.about
+    )
 
 
 def test_a_detector_that_looks_elsewhere_does_another_job(quick_checkpoint: Path) -> None:
@@ -109,7 +98,7 @@ def test_of_two_people_the_fake_one_is_the_more_suspicious_and_the_file_is_fake(
     film = company(name)
     detector = looking(composed, demo_checkpoint, how)
     found = deepfake.predict_video(film.path, detector)
-    fake, real = kept_tracks(faces_of(film.path, detector.recipe.face_settings, device="cpu"), film)
+    fake, real = kept_tracks(extracted_faces(film.path, detector.recipe.face_settings), film)
     assert min(fake.share, real.share) >= 0.95
     prob = {track.track: track.prob for track in found.tracks}
     assert prob[fake.track] > prob[real.track]

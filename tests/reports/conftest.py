@@ -9,9 +9,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from deepfake.faces.crops import encode_jpeg
-from deepfake.faces.extract import to_table
 from deepfake.faces.settings import FaceSettings
-from deepfake.faces.video_faces import VideoFaces
+from deepfake.faces.video_faces import VideoFaces, to_table
 from deepfake.records import VideoInfo
 from deepfake.scoring.prediction import TrackPrediction, WindowPrediction
 

@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from extracted import extracted_faces
 from omegaconf import DictConfig
 
 from benchmarks.films import Film
@@ -17,7 +18,6 @@ from benchmarks.windows import awaken
 from deepfake.config import build, to_plain
 from deepfake.data.crops import to_tensor, window_crops
 from deepfake.errors import Stopped, UserError
-from deepfake.faces.extract import faces_of
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.video_faces import VideoFaces
 from deepfake.models.detector import Detector
@@ -46,7 +46,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def faces(videos: list[Path]) -> dict[str, VideoFaces]:
-    return {video.name: faces_of(video, SETTINGS, device="cpu") for video in videos}
+    return {video.name: extracted_faces(video, SETTINGS) for video in videos}
 
 
 @dataclass(frozen=True)
