@@ -160,8 +160,11 @@ def video(key: str, *, mask: Path | None = None, partner: str | None = None) -> 
 
 
 @pytest.fixture
-def extraction() -> FakeExtraction:
-    """Extraction that finds TWO in every video."""
+def extraction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeExtraction:
+    """Extraction that finds TWO in every video, of which there are two in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("real", "fake"):
+        Path(name).touch()
     return FakeExtraction(lambda path, settings: TWO)
 
 
@@ -271,7 +274,9 @@ def test_the_partner_is_looked_for_among_the_videos_of_the_manifest(store: FaceS
     assert store.write_manifest(pair, {"real": "broken"}, "partner")[1]["main_by"] == "size"
 
 
-def test_an_unknown_rule_is_an_error_before_any_work(store: FaceStore, extracted: list[str]) -> None:
+def test_an_unknown_rule_is_an_error_before_any_work(
+    store: FaceStore, fill_store: FillStore, extracted: list[str]
+) -> None:
     with pytest.raises(UserError, match=r"data\.main_face=biggest: must be one of mask, partner, size"):
         fill_store(store, [video("real")], main_face="biggest")
     with pytest.raises(UserError, match=r"data\.main_face=biggest"):

@@ -99,9 +99,9 @@ def test_other_settings_are_refused_by_name_and_overwritten_only_where_they_diff
         UserError, match=r"\(stored != wanted\): margin: 1.6 != 2.0\. .*faces\.overwrite=true"
     ):
         fill_store(other, films)
-    assert fill_store(other, films[:1], overwrite=True).work.counts["videos"] == 1
-    assert fill_store(other, films, overwrite=True).work.counts["videos"] == 2  # as after a kill
-    assert fill_store(other, films).work.counts["videos"] == 0
+    assert fill_store(other, films[:1], overwrite=True).statistics.counts["videos"] == 1
+    assert fill_store(other, films, overwrite=True).statistics.counts["videos"] == 2  # as after a kill
+    assert fill_store(other, films).statistics.counts["videos"] == 0
     assert extracted == ["v00", "v01", "v02", "v00", "v01", "v02"]
 
 
@@ -131,7 +131,7 @@ def test_a_video_that_another_extraction_finishes_meanwhile_is_waited_for_and_no
         filled = fill_store(store, films)
     thread.join()
     assert extracted == ["v00", "v02"]
-    assert (len(filled.rows), filled.work.counts["videos"]) == (3, 2)
+    assert (len(filled.rows), filled.statistics.counts["videos"]) == (3, 2)
     assert caplog.text.count("1 videos are with another extraction: waiting for it") == 1
     faces = [f"faces/v0{number}.arrow" for number in range(3)]
     assert files(store) == [*faces, "lost.csv", "manifest.parquet"]
@@ -175,7 +175,7 @@ def test_a_full_disk_stops_with_one_clear_message_and_keeps_what_is_done(
     with pytest.raises(Stopped, match=re.escape(f"{store.root} after 2 of 5 ")):
         fill_store(store, films, extract=full_after_two)
     assert files(store) == ["faces/v00.arrow", "faces/v01.arrow"]
-    assert fill_store(store, films).work.counts["videos"] == 3
+    assert fill_store(store, films).statistics.counts["videos"] == 3
 
 
 def test_the_estimate_comes_from_videos_of_all_sizes_and_warns_of_a_small_disk(  # noqa: PLR0917
@@ -191,7 +191,7 @@ def test_the_estimate_comes_from_videos_of_all_sizes_and_warns_of_a_small_disk( 
     with caplog.at_level(logging.INFO):
         filled = fill_store(store, films)
     size = store.path_of("v00").stat().st_size
-    assert filled.work.counts["bytes"] == 40 * size
+    assert filled.statistics.counts["bytes"] == 40 * size
     assert extracted[:8] == ["v37", "v32", "v27", "v22", "v17", "v12", "v07", "v02"]
     assert extracted[8:] == [v.key for v in films if v.key not in extracted[:8]]
     assert "from the first 8 of 40 videos, of all sizes: about 0:00:" in caplog.text

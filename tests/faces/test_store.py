@@ -6,7 +6,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from deepfake.errors import UserError
-from deepfake.faces import extract as fill
+from deepfake.faces import fill
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
 from deepfake.faces.video_faces import VideoFaces, to_table
@@ -46,7 +46,7 @@ def test_a_store_that_lies_elsewhere_is_copied_and_never_extracted_into(
     store = FaceStore(tmp_path / "copies", FaceSettings(), urls={"": url})
     filled = fill.fill_store(store, videos, executor=Executor(num_workers=0))
     assert [row["sampled_frames"] for row in filled.rows] == [2, 2]
-    assert filled.work.counts["videos"] == 0
+    assert filled.statistics.counts["videos"] == 0
     assert store.path_of("real/b").read_bytes() == (tmp_path / "local/faces/real/b.arrow").read_bytes()
     videos[1].path.write_bytes(b"another file")
     with pytest.raises(
