@@ -1,4 +1,4 @@
-"""Stored crops as a detector wants to see them: its part of the crop at its size, as a tensor."""
+"""Stored crops as the input of a detector: its part of each crop, at its size, as a tensor."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def fit(crop: np.ndarray, spec: InputSpec, *, stored_margin: float) -> np.ndarra
 def fit_points(
     points: np.ndarray, square: np.ndarray, spec: InputSpec, *, stored_margin: float, max_crop_px: int
 ) -> np.ndarray:
-    """Where points of the full frame (N, 2) lie in the crop that fit returns, (N, 2) float32 pixels.
+    """Positions of points of the full frame (N, 2) in the crop that fit returns, (N, 2) float32 pixels.
 
     square: x0, y0, side of the stored crop in the full frame. As with boxes, whole numbers are the edges
     between pixels: the first pixel's centre is 0.5.

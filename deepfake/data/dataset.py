@@ -1,4 +1,4 @@
-"""Windows of stored crops as tensors."""
+"""Datasets of windows of stored crops, and the sampler of training windows."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Batch(NamedTuple):
 
 
 class SharedFrames(NamedTuple):
-    """Windows that share frames: frames (N, 3, H, W) uint8, each once; place (W, T) int64 among them.
+    """Windows that share frames: frames (N, 3, H, W) uint8, each once; place: (W, T) int64, rows of frames.
 
-    The keys are those of a Batch, (W,). frame: (W, T) int64, indices in the video.
+    label, video, track and start are those of a Batch, (W,). frame: (W, T) int64, indices in the video.
     """
 
     frames: Tensor
@@ -51,7 +51,7 @@ class SharedFrames(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredCrops:
-    """Where crops lie: keys and labels of the videos, by row of the manifest; spec: what to make of them."""
+    """Crops of a manifest's videos: keys and labels by row of the manifest; spec: input of the model."""
 
     store: FaceStore
     keys: Sequence[str]
@@ -65,7 +65,7 @@ class StoredCrops:
 
 
 class WindowDataset(Dataset[Batch]):
-    """Crops and keys of a Window; it is indexed by the Window itself, which a WindowSampler plans."""
+    """Batches of one window; the index is the Window itself, from a WindowSampler."""
 
     def __init__(self, stored: StoredCrops, transform: WindowTransform | None = None) -> None:
         self.stored = stored
@@ -94,9 +94,9 @@ class WindowDataset(Dataset[Batch]):
 
 
 class SharedFramesDataset(Dataset[SharedFrames]):
-    """Windows to be scored, several at a time: it is indexed by a list of them, and reads each frame once.
+    """Windows to be scored, several at a time; the index is a list of them, and each frame is read once.
 
-    distortion: of whole clips, before the model's crop is taken of them.
+    distortion: applied to whole clips of stored crops, before the model's part is cut out.
     """
 
     def __init__(self, stored: StoredCrops, distortion: ClipDistortion | None = None) -> None:
@@ -104,7 +104,7 @@ class SharedFramesDataset(Dataset[SharedFrames]):
         self.distortion = distortion
 
     def __getitem__(self, windows: Sequence[Window]) -> SharedFrames:
-        places: dict[int, dict[int, int]] = defaultdict(dict)  # by video and row: which of the frames it is
+        places: dict[int, dict[int, int]] = defaultdict(dict)  # by video and row: place among frames
         count = itertools.count()
         for window in windows:
             for row in window.rows:
@@ -139,7 +139,7 @@ class SharedFramesDataset(Dataset[SharedFrames]):
 def distorted_crops(
     faces: VideoFaces, rows: Sequence[int], distortion: ClipDistortion, *, key: str
 ) -> list[np.ndarray]:
-    """Stored crops (S, S, 3) of some rows of the video named key, each out of its whole distorted clip."""
+    """Stored crops (S, S, 3) of some rows of the video key, each from its whole distorted clip."""
     tracks, clips = faces.column("track"), faces.column("clip")
     found: dict[int, np.ndarray] = {}
     for track, clip in sorted({(int(tracks[row]), int(clips[row])) for row in rows}):
@@ -152,7 +152,7 @@ def distorted_crops(
 
 @lru_cache(maxsize=256)
 def cached_faces(path: Path, mtime_ns: int) -> VideoFaces:
-    """A memory-mapped store file, kept open in this process; mtime_ns tells a rewritten file apart."""
+    """A memory-mapped store file, kept open in this process; mtime_ns changes if the file is rewritten."""
     return read_faces(path)
 
 
@@ -161,11 +161,11 @@ Plan = Callable[[int], list[Window]]
 
 
 class WindowSampler(Sampler[Window]):
-    """The training windows of an epoch, this process's share of them; Lightning tells it the next epoch.
+    """This process's share of the training windows of an epoch; Lightning calls set_epoch.
 
-    Process rank of num_processes takes every num_processes-th one, so that together they take batches of the
-    windows that one process would; together: so many neighbours go to one process. The last ones are left out
-    of shares that would be longer than others, since processes must take the same number of steps.
+    Process number rank takes every num_processes-th window, so that all processes together train on the same
+    windows as a single one; together: this many neighbours go to one process. Shares that would be longer
+    than others lose their last windows, since all processes must take the same number of steps.
     """
 
     def __init__(
@@ -178,7 +178,7 @@ class WindowSampler(Sampler[Window]):
         self.set_epoch(epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """Plan the windows of an epoch."""
+        """Draw the windows of an epoch."""
         windows, size = self.plan(epoch), self.together
         even = len(windows) // size // self.num_processes * self.num_processes
         groups = (windows[size * n : size * (n + 1)] for n in range(self.rank, even, self.num_processes))

@@ -134,6 +134,26 @@ def choose_tracks(rows: Sequence[Mapping[str, Any]], count: int, seed: int) -> l
     return [tracks[place] for place in spread_over_methods([method_of[v] for v, _ in tracks], count)]
 
 
+def sheet_track(faces: VideoFaces, row: Mapping[str, Any], track: int) -> SheetTrack:
+    """One track of a video's faces for the sheet; row: of the video in the manifest."""
+    about, own = row["tracks"][track], faces.track_rows[track]
+    time_s = faces.column("time_s")[own]
+    return SheetTrack(
+        crops=[decode_jpeg(jpeg) for jpeg in faces.jpegs(own[evenly(len(own))])],
+        video=row["video"],
+        method=row["method"],
+        label=row["label"],
+        split=row["split"],
+        side_px=about["side_px"],
+        frames=about["frames"],
+        start_s=float(time_s[0]),
+        end_s=float(time_s[-1]),
+        score=float(faces.column("score")[own].mean()),
+        main=row["main"] == track,
+        note=f"main face by {row['main_by']}" if row["main"] == track else "",
+    )
+
+
 def evenly(num_rows: int, count: int = CROPS) -> list[int]:
     """Up to count of num_rows rows, from the first to the last: 15 rows, count 8 -> 0, 2, 4 … 14."""
     return np.linspace(0, num_rows - 1, min(num_rows, count)).round().astype(int).tolist()

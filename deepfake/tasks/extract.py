@@ -1,4 +1,4 @@
-"""Fill the face store of a corpus and prove what was cut out."""
+"""Extract the faces of a corpus into its store, and report what was extracted."""
 
 from __future__ import annotations
 
@@ -13,61 +13,42 @@ from rich.table import Table
 from deepfake.config import to_plain
 from deepfake.corpora.load import load_training_protocol
 from deepfake.errors import SomeFailed
-from deepfake.faces.crops import decode_jpeg
 from deepfake.faces.fill import Filled
 from deepfake.faces.store import FaceStore, loss_of
-from deepfake.io import short_path
-from deepfake.reports.contact_sheet import SheetTrack, choose_tracks, evenly, plot_tracks
-from deepfake.reports.html import TextConsole, write_json
+from deepfake.io import short_path, write_json
+from deepfake.reports.contact_sheet import choose_tracks, plot_tracks, sheet_track
+from deepfake.reports.html import TextConsole
 from deepfake.tasks.build import face_settings, make_fill, make_store
 
 Row = dict[str, Any]
 
 
 def main(cfg: DictConfig, run_dir: Path) -> None:
-    """Extract what is missing, write summary and contact sheet; SomeFailed if videos could not be read."""
+    """Extract missing faces, write summary.json and faces.png; SomeFailed if a video is unreadable."""
     data = to_plain(cfg.data)
     store = make_store(data, face_settings(cfg))
     filled = make_fill(cfg, store)(load_training_protocol(data, run_dir).videos)
     summary = summarise(store, filled)
     write_json(run_dir / "summary.json", summary)
-    tracks = [sheet_track(store, filled.rows, *choice) for choice in choose_tracks(filled.rows, 24, seed=0)]
+    row_of = {row["video"]: row for row in filled.rows}
+    tracks = [
+        sheet_track(store.read(video), row_of[video], track)
+        for video, track in choose_tracks(filled.rows, 24, seed=0)
+    ]
     plot_tracks(tracks, run_dir / "faces.png", title=f"{data['name']} faces")
     console = TextConsole()
     console.print(coverage_table(store, filled.rows))
     if summary["losses"]:
         console.print(loss_table(store, filled.rows))
-    left = "summary.json, faces.png" if tracks else "summary.json"
-    console.print(f"{left} in {short_path(run_dir)}", soft_wrap=True, highlight=False)
+    files = "summary.json, faces.png" if tracks else "summary.json"
+    console.print(f"{files} in {short_path(run_dir)}", soft_wrap=True, highlight=False)
     if summary["failed"]:
         failed = f"{summary['failed']} of {len(filled.rows)} videos could not be read"
         raise SomeFailed(f"{failed}: see {store.root / 'lost.csv'}")
 
 
-def sheet_track(store: FaceStore, rows: Sequence[Row], key: str, track: int) -> SheetTrack:
-    """A track of the store as the contact sheet shows it."""
-    row = next(row for row in rows if row["video"] == key)
-    faces, about = store.read(key), row["tracks"][track]
-    own = faces.track_rows[track]
-    time_s = faces.column("time_s")[own]
-    return SheetTrack(
-        crops=[decode_jpeg(jpeg) for jpeg in faces.jpegs(own[evenly(len(own))])],
-        video=key,
-        method=row["method"],
-        label=row["label"],
-        split=row["split"],
-        side_px=about["side_px"],
-        frames=about["frames"],
-        start_s=float(time_s[0]),
-        end_s=float(time_s[-1]),
-        score=float(faces.column("score")[own].mean()),
-        main=row["main"] == track,
-        note=f"main face by {row['main_by']}" if row["main"] == track else "",
-    )
-
-
 def summarise(store: FaceStore, filled: Filled) -> Row:
-    """Counts of the store, its losses by kind, and what this run did."""
+    """Counts of the store, its losses by kind, and the statistics of this run."""
     rows = filled.rows
     totals = {name: sum(row[name] for row in rows) for name in ("sampled_frames", "face_frames")}
     losses = Counter(kind for row in rows if (kind := loss_of(row)[0]))
@@ -84,7 +65,7 @@ def summarise(store: FaceStore, filled: Filled) -> Row:
 
 
 def coverage_table(store: FaceStore, rows: Sequence[Row]) -> Table:
-    """Videos and the share of their frames with a face, by split and method."""
+    """Number of videos and share of frames with a face, by split and method."""
     table = Table(
         "split", "method", "videos", "faces on", title=f"face store {store.root}", title_justify="left"
     )
@@ -98,8 +79,8 @@ def coverage_table(store: FaceStore, rows: Sequence[Row]) -> Table:
 
 
 def loss_table(store: FaceStore, rows: Sequence[Row]) -> Table:
-    """Kinds of loss, how many videos each took and one of them."""
-    title = f"losses, each in {store.root / 'lost.csv'}"
+    """Number of videos lost for each reason, with an example."""
+    title = f"losses, listed in {store.root / 'lost.csv'}"
     table = Table("lost", "videos", "for example", title=title, title_justify="left")
     kinds: dict[str, list[str]] = {}
     for row in rows:
