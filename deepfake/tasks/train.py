@@ -46,7 +46,6 @@ log = logging.getLogger(__name__)
 
 def main(cfg: DictConfig, run_dir: Path) -> float | None:
     """Extract what is missing, fit, test best.ckpt, fill the run folder; returns the best monitored value."""
-    keep_freed_memory()
     hush_copies()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     weights = take_weights(cfg)
@@ -63,6 +62,9 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
     )
     resume = checked_resume(config["resume"], recipe)
     detector = build_detector(recipe.net, weights)
+    # kept blocks rarely fit the next maps: that would cost half of what checkpointing saves
+    if not getattr(detector.backbone, "grad_checkpointing", False):
+        keep_freed_memory()
     module = DetectorModule(
         detector,
         recipe,

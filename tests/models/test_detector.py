@@ -1,12 +1,9 @@
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 
-from deepfake.errors import UserError
 from deepfake.models.detector import Detector
-from deepfake.models.efficientnet import EfficientNet
 from deepfake.models.heads import LinearHead, LSTMHead
 from deepfake.models.mesonet import Meso4
 from deepfake.records import InputSpec
@@ -70,27 +67,6 @@ def test_the_detector_normalises_bytes_with_its_own_mean_and_std() -> None:
     values = InputSpec(size=4, margin=1, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
     white = torch.full((1, 1, 3, 4, 4), 255, dtype=torch.uint8)
     assert Detector(Echo(), first, values)(white).item() == pytest.approx(2.0)
-
-
-def test_efficientnet_features_have_the_width_that_it_declares() -> None:
-    backbone = EfficientNet(name="efficientnet_b0").eval()
-    assert backbone(torch.zeros(1, 3, 64, 64)).shape == (1, backbone.num_features) == (1, 1280)
-
-
-def test_an_unknown_efficientnet_is_named() -> None:
-    with pytest.raises(UserError, match=r"model\.name=resnet18"):
-        EfficientNet(name="resnet18")
-
-
-def test_pretrained_weights_that_cannot_be_had_give_one_clear_error(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setenv("HF_HOME", str(tmp_path))
-    with pytest.raises(UserError, match=r"model\.pretrained=true: timm could not load"):
-        EfficientNet(name="efficientnet_b0", pretrained=True)
 
 
 def test_the_fingerprint_changes_with_any_weight_and_with_nothing_else() -> None:
