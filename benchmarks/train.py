@@ -51,13 +51,13 @@ Seconds = dict[str, list[float]]
 class Training:
     """What scripts/train.py makes of its config: trainer, loggers and callbacks wait for their folder.
 
-    callbacks: the first keeps the best of validation, and is left out. clip: the trainer's largest norm of
+    callbacks: by name, of a run folder. clip: the trainer's largest norm of
     the gradient. batch_size: windows.
     """
 
     trainer: Callable[..., pl.Trainer]
     loggers: Mapping[str, Callable[..., Logger]]
-    callbacks: Callable[..., Sequence[Callback]]
+    callbacks: Callable[..., Mapping[str, Callback]]
     schedule: Schedule
     transform: WindowTransform
     clip: float
@@ -156,7 +156,7 @@ def race(
         precision=precision,
     )
     turns = Turns(loop.train, device=device)
-    _, *callbacks = training.callbacks(run_dir=folder)
+    callbacks = training.callbacks(run_dir=folder).values()
     trainer = training.trainer(
         accelerator="gpu" if device.startswith("cuda") else "cpu",
         precision=precision,

@@ -12,8 +12,10 @@ from deepfake.parallel.pool import (
     num_cores,
     progress_bar,
     report_progress,
+    return_freed_memory,
     size_in_bytes,
     start_server,
+    stop_server,
 )
 
 __all__ = [
@@ -28,6 +30,8 @@ __all__ = [
     "num_cores",
     "progress_bar",
     "report_progress",
+    "return_freed_memory",
     "size_in_bytes",
     "start_server",
+    "stop_server",
 ]

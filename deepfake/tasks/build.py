@@ -28,11 +28,11 @@ from deepfake.faces.store import FaceStore
 from deepfake.models.detector import Detector
 from deepfake.models.published import read_weights
 from deepfake.models.weights import Weights, load_weights
-from deepfake.parallel import Executor
+from deepfake.parallel import Executor, stop_server
 from deepfake.prediction.predictor import LoadedDetector, Scorer, load_detector
 from deepfake.records import Video
 from deepfake.training.checkpoint import Recipe, without_downloads
-from deepfake.training.checkpoint_io import OwnSignals, WholeCheckpoints
+from deepfake.training.checkpoint_io import AtomicCheckpoints, KeepSignalHandler
 from deepfake.video.limits import Limits
 
 log = logging.getLogger(__name__)
@@ -123,21 +123,22 @@ def make_datamodule(
 def make_trainer(
     settings: Mapping[str, Any], *, callbacks: Sequence[Callback] = (), **values: Any
 ) -> pl.Trainer:
-    """The trainer of cfg.trainer (plain), which a signal ends at once and which leaves no half checkpoint."""
-    trainer: pl.Trainer = build(settings, callbacks=[*callbacks, OwnSignals()], **values)
+    """The trainer of cfg.trainer (plain), with atomic checkpoints and the process's own signal handler."""
+    trainer: pl.Trainer = build(settings, callbacks=[*callbacks, KeepSignalHandler()], **values)
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
-        trainer.strategy.checkpoint_io = WholeCheckpoints()
+        trainer.strategy.checkpoint_io = AtomicCheckpoints()
     return trainer
 
 
 def prepare(trainer: pl.Trainer, datamodule: FaceDataModule) -> None:
-    """Prepare the data before Lightning starts copies of this process, so that errors are those of one.
+    """Prepare the data before Lightning starts copies of this process, so that an error is reported once.
 
-    Where a launcher has started all processes already, Lightning lets the others wait.
+    If a launcher has started all processes already, Lightning lets the others wait instead.
     """
     environment = getattr(trainer.strategy, "cluster_environment", None)
     if environment is None or not environment.creates_processes_externally:
         datamodule.prepare_data()
+        stop_server()  # of the extraction
 
 
 # Detectors that start from weights made elsewhere, for training and for prediction.

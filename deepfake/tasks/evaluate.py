@@ -14,7 +14,7 @@ from deepfake.parallel import keep_freed_memory
 from deepfake.records import SPLITS
 from deepfake.reports.run_page import conclude
 from deepfake.tasks.build import make_datamodule, make_trainer, prepare
-from deepfake.training.callbacks import hush_copies
+from deepfake.training.callbacks import silence_copies
 from deepfake.training.checkpoint import read_detector
 from deepfake.training.loggers import publish, tracked
 from deepfake.training.module import DetectorModule
@@ -23,7 +23,7 @@ from deepfake.training.module import DetectorModule
 def main(cfg: DictConfig, run_dir: Path) -> None:
     """Extract what is missing with the checkpoint's settings, score, fill the run folder."""
     keep_freed_memory()
-    hush_copies()
+    silence_copies()
     config = to_plain(cfg)
     if config["split"] not in SPLITS:
         raise UserError(f"split={config['split']}: must be one of {', '.join(SPLITS)}")

@@ -28,7 +28,7 @@ from deepfake.reports.run_page import about
 from deepfake.scoring.bootstrap import Resampling
 from deepfake.scoring.evaluation import evaluate
 from deepfake.tasks.build import make_datamodule, make_trainer, prepare
-from deepfake.training.callbacks import hush_copies
+from deepfake.training.callbacks import silence_copies
 from deepfake.training.checkpoint import read_detector
 from deepfake.training.module import DetectorModule
 
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 def main(cfg: DictConfig, run_dir: Path) -> None:
     """Score clean and under every distortion and level; what is done is written at once."""
     keep_freed_memory()
-    hush_copies()
+    silence_copies()
     config = to_plain(cfg)
     distortions = wanted(config)
     detector, recipe = read_detector(Path(config["checkpoint"]))

@@ -6,27 +6,25 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.callbacks import ModelCheckpoint
 
 from deepfake.config import build, to_plain
 from deepfake.corpora.load import load_training_protocol
 from deepfake.corpora.protocols import Protocol
 from deepfake.errors import UserError
 from deepfake.io import short_path, sweep, write_text
-from deepfake.parallel import keep_freed_memory
+from deepfake.parallel import keep_freed_memory, return_freed_memory
 from deepfake.records import FAKE, REAL
 from deepfake.reports.plots import plot_history
 from deepfake.reports.run_page import conclude
 from deepfake.scoring.aggregate import TRACK_RULES, WINDOW_RULES
 from deepfake.scoring.decision import THRESHOLD_RULES, Decision, fitted
-from deepfake.scoring.metrics import goal
 from deepfake.signals import RUN_AGAIN, explain_early_end
 from deepfake.tasks.build import (
     build_detector,
@@ -36,17 +34,18 @@ from deepfake.tasks.build import (
     prepare,
     take_weights,
 )
-from deepfake.training.callbacks import EpochLines, FreezeBackbone, Throughput, hush_copies
+from deepfake.training.callbacks import make_callbacks, silence_copies
 from deepfake.training.checkpoint import Recipe, read_checkpoint, read_recipe
+from deepfake.training.checkpoint_io import check_resume
 from deepfake.training.loggers import publish, tracked
-from deepfake.training.module import MONITORS, DetectorModule
+from deepfake.training.module import DetectorModule
 
 log = logging.getLogger(__name__)
 
 
 def main(cfg: DictConfig, run_dir: Path) -> float | None:
-    """Extract what is missing, fit, test best.ckpt, fill the run folder; returns the best monitored value."""
-    hush_copies()
+    """Extract missing faces, train, test best.ckpt, fill the run folder; the best monitored value."""
+    silence_copies()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     weights = take_weights(cfg)
     config = to_plain(cfg)
@@ -58,12 +57,15 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
         eval_hop=config["data"]["eval_hop"],
         min_track_share=config["data"]["min_track_share"],
         threshold_rule=config["threshold_rule"],
-        **asdict(unfitted(config)),
+        **asdict(initial_decision(config)),
     )
-    resume = checked_resume(config["resume"], recipe)
+    resume = None if config["resume"] is None else Path(config["resume"])
+    if resume is not None:
+        check_resume(resume, recipe)
     detector = build_detector(recipe.net, weights)
-    # kept blocks rarely fit the next maps: that would cost half of what checkpointing saves
-    if not getattr(detector.backbone, "grad_checkpointing", False):
+    if getattr(detector.backbone, "grad_checkpointing", False):
+        return_freed_memory()
+    else:
         keep_freed_memory()
     module = DetectorModule(
         detector,
@@ -88,11 +90,14 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
         transform=transform,
         seed=config["seed"],
     )
-    best, *others = make_callbacks(config, run_dir)
+    callbacks = make_callbacks(config["callbacks"], run_dir)
+    best = callbacks.get("best")
+    if not isinstance(best, ModelCheckpoint):
+        raise UserError("callbacks.best: training tests the checkpoint that it keeps: it cannot be removed")
     sweep(run_dir / "checkpoints")
-    with explain_early_end(run_dir, partial(going_on, run_dir)), tracked(config, run_dir) as loggers:
+    with explain_early_end(run_dir, partial(resume_hint, run_dir)), tracked(config, run_dir) as loggers:
         trainer = make_trainer(
-            config["trainer"], callbacks=[best, *others], logger=loggers, default_root_dir=str(run_dir)
+            config["trainer"], callbacks=[*callbacks.values()], logger=loggers, default_root_dir=str(run_dir)
         )
         prepare(trainer, datamodule)
         trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
@@ -116,15 +121,15 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
     return None if best.best_model_score is None else float(best.best_model_score)
 
 
-def going_on(run_dir: Path) -> str:
+def resume_hint(run_dir: Path) -> str:
     """How to resume a training that ended early."""
     last = run_dir / "checkpoints" / "last.ckpt"
     if not last.is_file():
         return f"no checkpoint was written yet; {RUN_AGAIN}"
-    return f"the same command with resume={short_path(last)} goes on from the last checkpoint"
+    return f"the same command with resume={short_path(last)} resumes from the last checkpoint"
 
 
-def unfitted(config: Mapping[str, Any]) -> Decision:
+def initial_decision(config: Mapping[str, Any]) -> Decision:
     """The decision that a config asks for, before validation; raises UserError for an unknown rule."""
     known: dict[str, Collection[str]] = {
         "window_rule": WINDOW_RULES,
@@ -140,65 +145,8 @@ def unfitted(config: Mapping[str, Any]) -> Decision:
     return Decision(**{name: config[name] for name in names})
 
 
-def make_callbacks(config: dict[str, Any], run_dir: Path) -> tuple[ModelCheckpoint, *tuple[Callback, ...]]:
-    """The keeper of best.ckpt; those of every epoch and of last.ckpt, progress, and what the config wants."""
-    folder, monitor = run_dir / "checkpoints", config["monitor"]
-    if monitor not in MONITORS:
-        raise UserError(f"monitor={monitor}: must be one of {', '.join(MONITORS)}")
-    mode = goal(monitor)
-    keep = partial(ModelCheckpoint, folder, enable_version_counter=False, auto_insert_metric_name=False)
-    callbacks: list[Callback] = [
-        keep(filename="epoch={epoch:03d}", save_top_k=-1, save_last=True),
-        EpochLines(),
-        LearningRateMonitor(logging_interval="step"),
-        Throughput(),
-    ]
-    if config["save_every_minutes"] is not None:
-        interval = timedelta(minutes=config["save_every_minutes"])
-        callbacks.append(keep(filename="last", train_time_interval=interval))
-    if config["averaging"]:
-        callbacks.append(build(config["averaging"]))
-    if config["freeze_backbone_epochs"]:
-        callbacks.append(FreezeBackbone(config["freeze_backbone_epochs"]))
-    if config["early_stopping_patience"] is not None:
-        callbacks.append(EarlyStopping(monitor, mode=mode, patience=config["early_stopping_patience"]))
-    return keep(filename="best", monitor=monitor, mode=mode), *callbacks
-
-
-def checked_resume(resume: str | None, recipe: Recipe) -> Path | None:
-    """The checkpoint to go on from; raises UserError if it was made with another model or other faces."""
-    if resume is None:
-        return None
-    checkpoint = read_checkpoint(Path(resume), key="resume")
-    check_paths(checkpoint, Path(resume))
-    old = read_recipe(checkpoint)
-    for name in ("net", "faces"):
-        if getattr(old, name) != getattr(recipe, name):
-            raise UserError(
-                f"resume={resume}: its {name} settings are not those of this command; repeat the overrides "
-                f"in {Path(resume).parent.parent / '.hydra' / 'overrides.yaml'}"
-            )
-    return Path(resume)
-
-
-def check_paths(checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Raise UserError where callbacks of a resumed checkpoint speak of checkpoints in another folder.
-
-    Lightning reads the best of them after training, and deletes those that a better one replaces.
-    """
-    states = checkpoint.get("callbacks") or {}
-    if not isinstance(states, Mapping) or not all(isinstance(state, Mapping) for state in states.values()):
-        raise UserError(f"resume={path}: its callbacks have no states")
-    for state in states.values():
-        named = [state.get(f"{kind}_model_path") or "" for kind in ("best", "last", "kth_best")]
-        for name in filter(None, [*named, *(state.get("best_k_models") or ())]):
-            plain = isinstance(name, str) and ".." not in Path(name).parts and "://" not in name
-            if not plain or Path(name).suffix != ".ckpt" or Path(name).parent.name != path.parent.name:
-                raise UserError(f"resume={path}: it names a checkpoint that is not of its run: {name!r:.80}")
-
-
 def checked_protocol(config: dict[str, Any], run_dir: Path, *, reals_only: bool = False) -> Protocol:
-    """The run's protocol; raises UserError if a resumed checkpoint was trained by another one."""
+    """The run's protocol; raises UserError for an empty split and if a resumed one had another."""
     protocol = load_training_protocol(config["data"], run_dir)
     sizes = Counter((video.split, video.label) for video in protocol.videos)
     if not sizes["train", REAL] or not (reals_only or sizes["train", FAKE]):

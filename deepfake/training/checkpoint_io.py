@@ -1,10 +1,11 @@
-"""What keeps a training from leaving half a file, or processes that wait for each other for ever."""
+"""Checkpoints and metrics.csv of a training, written atomically, and what may be resumed."""
 
 from __future__ import annotations
 
 import csv
 import io
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,53 +17,55 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers.csv_logs import CSVLogger, ExperimentWriter
 
+from deepfake.errors import UserError
 from deepfake.io import replace_whole, write_csv
+from deepfake.training.checkpoint import Recipe, read_checkpoint, read_recipe
 
 
-class WholeCheckpoints(TorchCheckpointIO):
-    """Writes checkpoints beside their place and renames them.
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint into a file beside its place and renames that.
 
-    Lightning's own are written in the system's temporary folder, and copied from there if that is another
-    disk: a process killed meanwhile leaves half a last.ckpt. Raises OSError where there is no room.
+    Lightning writes into the system's temporary folder and copies the file if that is on another disk: a
+    process killed meanwhile leaves half a last.ckpt. Raises OSError for a full disk.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a checkpoint; the one that it replaces is there until it is whole."""
+        """Write a checkpoint; the one that it replaces stays until the new one is complete."""
         assert storage_options is None
-        buffer = io.BytesIO()  # torch's own writer tells no reason why it could not write
+        buffer = io.BytesIO()  # torch's own writer does not say why it failed
         torch.save(checkpoint, buffer)
         replace_whole(Path(path), lambda unfinished: unfinished.write_bytes(buffer.getbuffer()))
 
 
-class WholeCSVLogger(CSVLogger):
-    """Lightning's CSVLogger, which loses and doubles no row however it is interrupted."""
+class AtomicCSVLogger(CSVLogger):
+    """Lightning's CSVLogger, except that an interruption neither loses nor doubles a row."""
 
     @property
     @rank_zero_experiment
     def experiment(self) -> _ExperimentWriter:
-        """What writes metrics.csv."""
+        """The writer of metrics.csv."""
         if self._experiment is None:
-            self._experiment = WholeMetrics(log_dir=self.log_dir)
+            self._experiment = AtomicMetrics(log_dir=self.log_dir)
         return self._experiment
 
 
-class WholeMetrics(ExperimentWriter):
-    """Appends rows to metrics.csv; whatever was interrupted is written anew by the next save.
+class AtomicMetrics(ExperimentWriter):
+    """Appends rows to metrics.csv; the next save repeats what was interrupted.
 
-    Lightning's own empties the file to write it under new columns: an interruption then takes all rows.
+    Lightning's own writer empties the file to write it with new columns: an interruption then loses all rows.
     """
 
     def __init__(self, log_dir: str) -> None:
         super().__init__(log_dir)
-        self.num_saved = 0  # rows that are whole in the file
-        self.in_order = False  # there is a file, and these are all that it has
+        self.num_saved = 0  # complete rows in the file
+        self.is_consistent = False  # whether the file has these rows and no others
 
     def save(self) -> None:
-        """Write what was logged since the last time."""
+        """Write the rows logged since the last save."""
         if not self.metrics:
             return
         columns = sorted(set().union(self.metrics_keys, *self.metrics))
-        appending, self.in_order = self.in_order and columns == self.metrics_keys, False
+        appending, self.is_consistent = self.is_consistent and columns == self.metrics_keys, False
         path = Path(self.metrics_file_path)
         if appending:
             with path.open("a", newline="") as file:
@@ -70,7 +73,7 @@ class WholeMetrics(ExperimentWriter):
         else:
             write_csv(path, columns, [*self._saved_rows(path), *self.metrics])
         self.metrics_keys, self.num_saved = columns, self.num_saved + len(self.metrics)
-        self.metrics, self.in_order = [], True
+        self.metrics, self.is_consistent = [], True
 
     def _saved_rows(self, path: Path) -> list[dict[str, Any]]:
         if not self.num_saved:
@@ -79,29 +82,48 @@ class WholeMetrics(ExperimentWriter):
             return list(csv.DictReader(file))[: self.num_saved]
 
 
-class OwnSignals(Callback):
-    """Leaves SIGTERM to whoever saw to it before the trainer.
+class KeepSignalHandler(Callback):
+    """Keeps the handler of SIGTERM that was set before the trainer was made.
 
-    Lightning takes it over while it runs and tells the other processes by a broadcast, which waits for ever
-    where they are in the midst of something else.
+    Lightning replaces it and informs the other processes by a broadcast, which hangs while they do something
+    else.
     """
 
     def __init__(self) -> None:
         self.before = signal.getsignal(signal.SIGTERM)
 
-    def restore(self) -> None:
-        """Give it back, if it was Python's to handle."""
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Set it again, if it is a Python function."""
         if callable(self.before):
             signal.signal(signal.SIGTERM, self.before)
 
-    def on_sanity_check_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Before the first batch."""
-        self.restore()
+    on_sanity_check_start = on_test_start = on_train_start
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Before the first batch."""
-        self.restore()
 
-    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Before the first batch."""
-        self.restore()
+def check_resume(path: Path, recipe: Recipe) -> None:
+    """Raise UserError unless a training with this recipe can resume from the checkpoint."""
+    checkpoint = read_checkpoint(path, key="resume")
+    check_paths(checkpoint, path)
+    old = read_recipe(checkpoint)
+    for name in ("net", "faces"):
+        if getattr(old, name) != getattr(recipe, name):
+            raise UserError(
+                f"resume={path}: its {name} settings are not those of this command; repeat the overrides "
+                f"in {path.parent.parent / '.hydra' / 'overrides.yaml'}"
+            )
+
+
+def check_paths(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Raise UserError if the callbacks in a resumed checkpoint name checkpoints of another folder.
+
+    Lightning reads the best of them after training, and deletes those that a better one replaces.
+    """
+    states = checkpoint.get("callbacks") or {}
+    if not isinstance(states, Mapping) or not all(isinstance(state, Mapping) for state in states.values()):
+        raise UserError(f"resume={path}: its callbacks have no states")
+    for state in states.values():
+        named = [state.get(f"{kind}_model_path") or "" for kind in ("best", "last", "kth_best")]
+        for name in filter(None, [*named, *(state.get("best_k_models") or ())]):
+            plain = isinstance(name, str) and ".." not in Path(name).parts and "://" not in name
+            if not plain or Path(name).suffix != ".ckpt" or Path(name).parent.name != path.parent.name:
+                raise UserError(f"resume={path}: it names a checkpoint that is not of its run: {name!r:.80}")

@@ -72,7 +72,7 @@ def run(
     made = train.make_callbacks
 
     def go(run_dir: Path, *overrides: str, unplug: int | None = None) -> None:
-        def callbacks(config: dict[str, Any], run_dir: Path) -> Any:
+        def callbacks(settings: dict[str, Any], run_dir: Path) -> dict[str, Callback]:
             often = ModelCheckpoint(
                 run_dir / "checkpoints",
                 filename="last",
@@ -80,8 +80,8 @@ def run(
                 save_on_train_epoch_end=False,
                 enable_version_counter=False,
             )
-            plug = [] if unplug is None else [PullPlug(unplug)]
-            return *made(config, run_dir), often, *plug
+            plug = {} if unplug is None else {"plug": PullPlug(unplug)}
+            return made(settings, run_dir) | {"often": often} | plug
 
         monkeypatch.setattr(train, "make_callbacks", callbacks)
         fast = ("trainer=cpu", "data.windows_per_video=2", "data.eval_windows=3", "faces.num_clips=2")

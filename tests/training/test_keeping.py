@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deepfake.training.checkpoint_io import WholeCSVLogger, WholeMetrics
+from deepfake.training.checkpoint_io import AtomicCSVLogger, AtomicMetrics
 
 FIRST = [{"loss": 0.5}, {"loss": 0.25}]
 SAME_COLUMNS = [{"loss": 0.125}, {"loss": 0.0625}]
@@ -14,18 +14,18 @@ NEW_COLUMN = [{"loss": 0.125, "auroc": 0.75}, {"auroc": 1.0}]
 
 
 @pytest.fixture
-def writer(tmp_path: Path) -> WholeMetrics:
-    logger = WholeCSVLogger(save_dir=str(tmp_path), name="logs")
-    assert isinstance(logger.experiment, WholeMetrics)
+def writer(tmp_path: Path) -> AtomicMetrics:
+    logger = AtomicCSVLogger(save_dir=str(tmp_path), name="logs")
+    assert isinstance(logger.experiment, AtomicMetrics)
     return logger.experiment
 
 
-def log(writer: WholeMetrics, rows: list[dict[str, float]], *, first: int) -> None:
+def log(writer: AtomicMetrics, rows: list[dict[str, float]], *, first: int) -> None:
     for step, row in enumerate(rows, first):
         writer.log_metrics(row, step)
 
 
-def read(writer: WholeMetrics) -> list[dict[str, str]]:
+def read(writer: AtomicMetrics) -> list[dict[str, str]]:
     with open(writer.metrics_file_path, newline="") as file:
         return list(csv.DictReader(file))
 
@@ -39,7 +39,7 @@ def as_read(rows: list[dict[str, float]]) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("more", [SAME_COLUMNS, NEW_COLUMN])
 def test_rows_are_added_under_whatever_columns_there_are(
-    writer: WholeMetrics, more: list[dict[str, float]]
+    writer: AtomicMetrics, more: list[dict[str, float]]
 ) -> None:
     for first, rows in ((0, FIRST), (2, more)):
         log(writer, rows, first=first)
@@ -52,7 +52,7 @@ def test_rows_are_added_under_whatever_columns_there_are(
     ("more", "written"), [*product([SAME_COLUMNS], range(3)), *product([NEW_COLUMN], range(5))]
 )
 def test_an_interrupted_save_loses_and_doubles_no_row(
-    writer: WholeMetrics, monkeypatch: pytest.MonkeyPatch, more: list[dict[str, float]], written: int
+    writer: AtomicMetrics, monkeypatch: pytest.MonkeyPatch, more: list[dict[str, float]], written: int
 ) -> None:
     log(writer, FIRST, first=0)
     writer.save()
