@@ -1,3 +1,4 @@
+import os
 import shutil
 import signal
 import sys
@@ -64,6 +65,19 @@ def ffpp_videos() -> Path:
 def mesonet_files() -> Path:
     """MesoNet's published weights and two images."""
     return shared_folder("weights", "mesonet")
+
+
+@pytest.fixture(scope="session")
+def offline() -> Callable[[Path], dict[str, str]]:
+    """The environment of a process that cannot connect to other machines; attempts are in folder/refused."""
+
+    def environment(folder: Path) -> dict[str, str]:
+        (folder / "refused").touch()
+        places = (str(Path(__file__).parent / "offline"), str(Path(__file__).parents[1]))
+        path = os.pathsep.join([*places, *filter(None, [os.environ.get("PYTHONPATH")])])
+        return os.environ | {"PYTHONPATH": path, "REFUSED_CONNECTIONS": str(folder / "refused")}
+
+    return environment
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,12 @@
 """The page as its user has it: scripts/app.py with a trained detector, over HTTP and in Chromium."""
 
 import asyncio
-import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,14 +22,20 @@ from deepfake.prediction.predictor import judge
 from deepfake.training.checkpoint import read_detector
 from deepfake.video.write import write_video
 
+Offline = Callable[[Path], dict[str, str]]
 ROOT = Path(__file__).parents[2]
 START_S = 600  # seconds by itself, but tests run where all cores are busy
 REFUSED = "Failed to load resource: the server responded with a status of 415 (Unsupported Media Type)"
 
 
 @contextmanager
-def started(checkpoint: Path, folder: Path, *overrides: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """The app's address and its process, which has the folder for its temporary files and its run."""
+def started(
+    checkpoint: Path, environment: dict[str, str], folder: Path, *overrides: str
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The app's address and its process, which has the folder for its temporary files and its run.
+
+    In this environment it cannot connect to another machine, and it must not try.
+    """
     command = [sys.executable, str(ROOT / "scripts" / "app.py"), f"checkpoint={checkpoint}", "port=0"]
     with (folder / "printed").open("w") as printed:
         process = subprocess.Popen(
@@ -38,7 +43,7 @@ def started(checkpoint: Path, folder: Path, *overrides: str) -> Iterator[tuple[s
             stdout=printed,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, "TMPDIR": str(folder)},
+            env=environment | {"TMPDIR": str(folder)},
         )
     try:
         end = time.monotonic() + START_S
@@ -50,6 +55,7 @@ def started(checkpoint: Path, folder: Path, *overrides: str) -> Iterator[tuple[s
     finally:
         process.kill()
         process.wait()
+        assert (folder / "refused").read_text() == ""
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +64,12 @@ def checkpoint(trained: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def app(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+def app(
+    checkpoint: Path, offline: Offline, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, Path]]:
     """The app's address, and the folder of its temporary files."""
     folder = tmp_path_factory.mktemp("app")
-    with started(checkpoint, folder, "max_mb=1", "max_seconds=20") as (url, _):
+    with started(checkpoint, offline(folder), folder, "max_mb=1", "max_seconds=20") as (url, _):
         yield url, folder
 
 
@@ -230,9 +238,9 @@ def test_a_text_and_an_oversize_file_are_refused_on_the_page(page: Page, tmp_pat
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_it_at_once_and_leaves_no_upload(
-    checkpoint: Path, videos: list[Path], tmp_path: Path, sent: signal.Signals
+    checkpoint: Path, offline: Offline, videos: list[Path], tmp_path: Path, sent: signal.Signals
 ) -> None:
-    with started(checkpoint, tmp_path) as (url, process):
+    with started(checkpoint, offline(tmp_path), tmp_path) as (url, process):
         for video in videos[:3]:
             with video.open("rb") as file:
                 assert (
@@ -248,8 +256,10 @@ def test_a_signal_ends_it_at_once_and_leaves_no_upload(
     assert printed == [f"drop videos at {url} (Ctrl-C ends it)", "closed"]
 
 
-def test_a_killed_app_leaves_no_upload_either(checkpoint: Path, videos: list[Path], tmp_path: Path) -> None:
-    with started(checkpoint, tmp_path) as (url, process):
+def test_a_killed_app_leaves_no_upload_either(
+    checkpoint: Path, offline: Offline, videos: list[Path], tmp_path: Path
+) -> None:
+    with started(checkpoint, offline(tmp_path), tmp_path) as (url, process):
         with videos[0].open("rb") as file:
             assert httpx.post(f"{url}/api/videos", files={"video": file}, timeout=START_S).status_code == 202
         process.kill()
