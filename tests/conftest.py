@@ -180,11 +180,11 @@ def quick_video(face: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.fixture(scope="session")
-def company(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
-    """A film of several people by its name in multi_person_scenes.py, rendered once."""
-    from multi_person_scenes import render
+def scene_video(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
+    """A video of several people by its name in multi_person_scenes.SCENES, rendered once."""
+    from multi_person_scenes import write_scene
 
-    return cache(partial(render, folder=tmp_path_factory.mktemp("company")))
+    return cache(partial(write_scene, folder=tmp_path_factory.mktemp("scenes")))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Who is who in rendered films of several people, against the truth."""
+"""Tracks in rendered videos of several people, compared with the known positions."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from extracted import extracted_faces
-from multi_person_scenes import Film, kept_tracks
+from multi_person_scenes import SceneVideo, kept_tracks
 
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.video_faces import VideoFaces
@@ -16,60 +16,60 @@ SAMPLED = FaceSettings()
 EVERY_FRAME = FaceSettings(num_clips=None, clip_frames=32)
 BEFORE = replace(SAMPLED, cut_distance=None, look_near=None, look_far=None)
 
-Company = Callable[[str], Film]
+SceneVideos = Callable[[str], SceneVideo]
 
 
 @pytest.fixture(scope="module")
-def followed(company: Company) -> Callable[[str, FaceSettings], tuple[VideoFaces, Film]]:
-    """The faces of a film with some settings, extracted once, and the film."""
+def followed(scene_video: SceneVideos) -> Callable[[str, FaceSettings], tuple[VideoFaces, SceneVideo]]:
+    """The faces of a video with some settings, extracted once, and the video."""
     known: dict[tuple[str, FaceSettings], VideoFaces] = {}
 
-    def follow(name: str, settings: FaceSettings) -> tuple[VideoFaces, Film]:
-        film = company(name)
+    def follow(name: str, settings: FaceSettings) -> tuple[VideoFaces, SceneVideo]:
+        video = scene_video(name)
         if (name, settings) not in known:
-            known[name, settings] = extracted_faces(film.path, settings)
-        return known[name, settings], film
+            known[name, settings] = extracted_faces(video.path, settings)
+        return known[name, settings], video
 
     return follow
 
 
-Followed = Callable[[str, FaceSettings], tuple[VideoFaces, Film]]
+Followed = Callable[[str, FaceSettings], tuple[VideoFaces, SceneVideo]]
 
 
 @pytest.mark.parametrize("settings", [SAMPLED, EVERY_FRAME], ids=["sampled", "every frame"])
 @pytest.mark.parametrize("name", ["side_by_side", "crossing"])
 def test_two_people_keep_their_tracks(followed: Followed, name: str, settings: FaceSettings) -> None:
-    faces, film = followed(name, settings)
-    first, second = kept_tracks(faces, film)
+    faces, video = followed(name, settings)
+    first, second = kept_tracks(faces, video)
     assert first.track != second.track
     assert min(first.share, second.share) >= 0.95
     for number, kept in enumerate((first, second)):
         # of the frames on which hardly anything hides the face, it is found on nearly all
-        seen = int((film.visible[list(faces.sampled), number] > 0.75).sum())
+        seen = int((video.visible[list(faces.sampled), number] > 0.75).sum())
         assert kept.detections * kept.share >= 0.95 * seen
 
 
 @pytest.mark.parametrize("settings", [SAMPLED, EVERY_FRAME], ids=["sampled", "every frame"])
-@pytest.mark.parametrize("name", ["cut_at_once", "cut_in_one_room"])
+@pytest.mark.parametrize("name", ["cut_between_rooms", "cut_within_room"])
 def test_two_people_before_and_after_a_cut_in_the_midst_of_a_clip_are_two_tracks(
     followed: Followed, name: str, settings: FaceSettings
 ) -> None:
-    faces, film = followed(name, settings)
+    faces, video = followed(name, settings)
     assert len(faces.track_rows) == 2
-    first, second = kept_tracks(faces, film)
+    first, second = kept_tracks(faces, video)
     assert (first.track != second.track, first.share, second.share) == (True, 1.0, 1.0)
 
 
 @pytest.mark.parametrize("settings", [SAMPLED, EVERY_FRAME], ids=["sampled", "every frame"])
 def test_boxes_and_clips_never_span_a_cut(followed: Followed, settings: FaceSettings) -> None:
-    faces, _ = followed("cut_at_once", settings)
+    faces, _ = followed("cut_between_rooms", settings)
     clip, frame = faces.column("clip"), faces.column("frame")
     assert not set(clip[frame < 35]) & set(clip[frame >= 35])
     assert faces.column("detected")[np.isin(frame, [34, 35])].all()
 
 
 def test_by_position_alone_two_people_are_one_track(followed: Followed) -> None:
-    faces, _ = followed("cut_at_once", BEFORE)
+    faces, _ = followed("cut_between_rooms", BEFORE)
     assert len(faces.track_rows) == 1
 
 
@@ -77,8 +77,8 @@ def test_by_position_alone_two_people_are_one_track(followed: Followed) -> None:
 def test_somebody_seen_again_after_a_cut_back_is_one_track(
     followed: Followed, settings: FaceSettings
 ) -> None:
-    faces, film = followed("away_and_back", settings)
-    first, second = kept_tracks(faces, film)
+    faces, video = followed("away_and_back", settings)
+    first, second = kept_tracks(faces, video)
     assert len(faces.track_rows) == 2
     assert (first.share, second.share) == (1.0, 1.0)
     frame = faces.column("frame")[faces.track_rows[first.track]]
@@ -86,7 +86,7 @@ def test_somebody_seen_again_after_a_cut_back_is_one_track(
 
 
 def test_in_an_empty_room_there_is_nobody(followed: Followed) -> None:
-    faces, _ = followed("nobody", EVERY_FRAME)
+    faces, _ = followed("empty_room", EVERY_FRAME)
     assert (len(faces.table), faces.sampled) == (0, tuple(range(16)))
 
 

@@ -1,4 +1,4 @@
-"""Films of several people, judged: who of them is fake, and what is said where nobody is."""
+"""Predictions for videos of several people, and for one without a face."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from extracted import extracted_faces
-from multi_person_scenes import Film, kept_tracks
+from multi_person_scenes import SceneVideo, kept_tracks
 from omegaconf import DictConfig
 
 import deepfake
@@ -16,7 +16,7 @@ from deepfake.prediction.inputs import collect
 from deepfake.prediction.predictor import LoadedDetector, predict_files, predict_video
 from deepfake.tasks.build import chosen_detector
 
-Company = Callable[[str], Film]
+SceneVideos = Callable[[str], SceneVideo]
 Composed = Callable[..., DictConfig]
 LOOKS = ("quick", "default", "full")
 
@@ -29,17 +29,17 @@ def looking(composed: Composed, checkpoint: Path, how: str) -> LoadedDetector:
 
 @pytest.mark.parametrize("how", LOOKS)
 def test_where_nobody_is_there_is_no_verdict_but_a_reason(
-    composed: Composed, company: Company, quick_checkpoint: Path, how: str
+    composed: Composed, scene_video: SceneVideos, quick_checkpoint: Path, how: str
 ) -> None:
-    found = deepfake.predict_video(company("nobody").path, looking(composed, quick_checkpoint, how))
+    found = deepfake.predict_video(scene_video("empty_room").path, looking(composed, quick_checkpoint, how))
     assert (found.status, found.verdict, found.prob) == ("ok", "undetermined", None)
     assert found.reason == f"no face found in {found.sampled_frames} sampled frames"
 
 
 def test_every_frame_is_scored_and_nothing_is_left_behind(
-    composed: Composed, company: Company, quick_checkpoint: Path, tmp_path: Path
+    composed: Composed, scene_video: SceneVideos, quick_checkpoint: Path, tmp_path: Path
 ) -> None:
-    files = collect(str(company("cut_at_once").path))
+    files = collect(str(scene_video("cut_between_rooms").path))
     detector = looking(composed, quick_checkpoint, "full")
     (judged,) = predict_files(detector, files, Executor(num_workers=0), device="cpu", folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -93,12 +93,12 @@ def demo_checkpoint(composed: Composed, tmp_path_factory: pytest.TempPathFactory
     ],
 )
 def test_of_two_people_the_fake_one_is_the_more_suspicious_and_the_file_is_fake(
-    composed: Composed, company: Company, demo_checkpoint: Path, name: str, how: str
+    composed: Composed, scene_video: SceneVideos, demo_checkpoint: Path, name: str, how: str
 ) -> None:
-    film = company(name)
+    video = scene_video(name)
     detector = looking(composed, demo_checkpoint, how)
-    found = deepfake.predict_video(film.path, detector)
-    fake, real = kept_tracks(extracted_faces(film.path, detector.recipe.face_settings), film)
+    found = deepfake.predict_video(video.path, detector)
+    fake, real = kept_tracks(extracted_faces(video.path, detector.recipe.face_settings), video)
     assert min(fake.share, real.share) >= 0.95
     prob = {track.track: track.prob for track in found.tracks}
     assert prob[fake.track] > prob[real.track]
