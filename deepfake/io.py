@@ -28,6 +28,11 @@ log = logging.getLogger(__name__)
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 SURROGATE = re.compile("[\ud800-\udfff]")
 
+PART, LOCK = ".deepfake-part", ".deepfake-lock"
+STALE = re.compile(rf"\.(?P<name>.+?)(?:\.[0-9a-f]{{12}}{re.escape(PART)}|{re.escape(LOCK)})")
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Errors of writing that pass when there is room again."""
+
 
 def storable(text: str) -> str:
     """The text with lone surrogates escaped, as UTF-8 needs it: the name b"a\\xff" has 5 characters."""
@@ -64,33 +69,38 @@ class VisibleFormatter(logging.Formatter):
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Where to write a file that appears under its own name once it is complete.
+def atomic_path(path: Path, *, durable: bool = False) -> Iterator[Path]:
+    """Where to write a file that appears at path in one step when the block ends without an error.
 
-    The processes of a training may write the same one at the same time.
+    The folder is made. durable: the content is on the disk before the file appears. Several processes may
+    write the same file at the same time: the last one wins.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{PART}")
     try:
         yield part
-        os.replace(part, path)
+        if durable:
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+        part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """A text in UTF-8; see whole."""
-    with whole(path) as part:
+    """A text in UTF-8; see atomic_path."""
+    with atomic_path(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Values as JSON, indented; see whole."""
+    """Values as JSON, indented; see atomic_path."""
     write_text(path, json.dumps(values, indent=2) + "\n")
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Rows under a header, in UTF-8; see csv_writer and whole."""
-    with whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+    """Rows under a header, in UTF-8; see csv_writer and atomic_path."""
+    with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         write = csv_writer(file, columns)
         for row in rows:
             write(row)
@@ -115,31 +125,21 @@ def csv_writer(file: IO[str], columns: Sequence[str]) -> Callable[[Mapping[str, 
     return write
 
 
-# One maker a file: processes, on one machine or many, that fill the same folder share the work by locks.
-#
-# A file `a.arrow` is made by whoever holds the lock `.a.arrow.lock` beside it, under a name of the
-# maker's own,
-# and appears only when it is whole. The system frees the lock of a process that dies.
-
-
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-"""Errors of writing that pass when there is room again."""
-
-
 def disk_is_full(err: BaseException | None) -> bool:
     """Whether an error, or one that led to it, is that there was no room to write."""
     return any(getattr(cause, "errno", None) in DISK_FULL for cause in chain_of(err))
 
 
 @contextmanager
-def claim(path: Path, *, wait: bool = False, without_locks: bool = True) -> Iterator[bool]:
-    """Whether this process alone may make path now; False where another one is at it, unless told to wait.
+def file_lock(path: Path, *, wait: bool = False, without_locks: bool = True) -> Iterator[bool]:
+    """Whether this process alone may make the file now; False if another process is making it, unless wait.
 
-    Look again whether path is still to be made: the other one may have finished it just before.
-    without_locks: the answer where files cannot be locked: work may be done twice there, but never half.
+    Several processes, on one machine or many, can thus fill one folder without making a file twice. Check
+    inside the block whether the file is still missing, since another process may just have finished it. The
+    system frees the lock of a process that dies. without_locks: the answer where files cannot be locked.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(lock_of(path), timeout=-1 if wait else 0)
+    lock = FileLock(lock_path(path), timeout=-1 if wait else 0)
     try:
         lock.acquire()
     except Timeout:
@@ -152,34 +152,20 @@ def claim(path: Path, *, wait: bool = False, without_locks: bool = True) -> Iter
     try:
         yield True
     finally:
-        # whoever waits for this very file finds its work done, or takes the next lock of that name
-        lock_of(path).unlink(missing_ok=True)
+        # Safe while it is held: filelock (>= 3.21) gives up a lock whose file is gone and opens a new one.
+        lock_path(path).unlink(missing_ok=True)
         lock.release()
 
 
-def replace_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Call write(temporary path) and put the result at path in one step, once it is safe on the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
-    try:
-        write(unfinished)
-        with unfinished.open("rb") as file:
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+def remove_stale(folder: Path) -> None:
+    """Remove what killed processes left below folder: unfinished files and locks, none of other programs."""
+    for left in sorted(folder.rglob(".*")):
+        if stale := STALE.fullmatch(left.name):
+            with file_lock(left.with_name(stale["name"]), without_locks=False) as mine:
+                if mine:
+                    left.unlink(missing_ok=True)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what killed processes left below folder, their unfinished files and locks."""
-    for left in sorted([*folder.rglob(".*.tmp"), *folder.rglob(".*.lock")]):
-        ending = 1 if left.suffix == ".lock" else 2
-        path = left.with_name(left.name[1:].rsplit(".", ending)[0])
-        with claim(path, without_locks=False) as mine:
-            if mine:
-                left.unlink(missing_ok=True)
-
-
-def lock_of(path: Path) -> Path:
-    """The lock beside a file."""
-    return path.with_name(f".{path.name}.lock")
+def lock_path(path: Path) -> Path:
+    """The lock file beside a file."""
+    return path.with_name(f".{path.name}{LOCK}")

@@ -95,7 +95,7 @@ def test_a_key_s_file_lies_in_the_store_and_fits_any_disk(tmp_path: Path) -> Non
     for file in long.values():
         assert len(Path(file).name.encode()) <= 200 + len(".arrow")
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / f"{file}.1234567890ab.tmp").touch()
+        (tmp_path / f"{file}.1234567890ab.deepfake-part").touch()
     for key in ("../x", "a/../../x", "/etc/x", "..", "", "a\0b"):
         with pytest.raises(UserError, match="not a key that a face store can have"):
             file_of(key)

@@ -21,7 +21,7 @@ from deepfake.faces.extract import Extracted, extract_faces
 from deepfake.faces.main_face import check_rule, try_mask_shares
 from deepfake.faces.remote_store import public
 from deepfake.faces.store import FaceStore, missed_face
-from deepfake.io import claim, disk_is_full, replace_whole, sweep
+from deepfake.io import atomic_path, disk_is_full, file_lock, remove_stale
 from deepfake.parallel import Executor, Failure, Outcome, progress_bar
 from deepfake.records import Video
 from deepfake.video.limits import LIMITS, Limits
@@ -95,7 +95,7 @@ def fill_store(
         readings = [MaskReading(absolute(video), shared) for video in unmasked]
         run_all(readings, executor, statistics, store, title="reading masks", wait=wait)
         for folder in store.own_folders:
-            sweep(folder)
+            remove_stale(folder)
         rows = store.write_manifest(videos, statistics.failures, main_face)
     except OSError as err:
         if disk_is_full(err):
@@ -144,11 +144,13 @@ class Extraction:
         Raises DecodeError if the video cannot be read; a mask that cannot be read costs only the mask shares.
         """
         video, store, file = self.video, self.store, self.store.path_of(self.video.key)
-        found: list[Extracted] = []
-
-        def write(part: Path) -> None:
-            found.append(
-                self.extract(
+        with file_lock(file) as mine:
+            if not mine:
+                return Done(elsewhere=True)
+            if store.has(video.key, video.path, overwrite=self.overwrite):
+                return Done()
+            with atomic_path(file, durable=True) as part:
+                extracted = self.extract(
                     video.path,
                     part,
                     store.settings,
@@ -156,15 +158,6 @@ class Extraction:
                     mask=video.mask,
                     limits=self.limits,
                 )
-            )
-
-        with claim(file) as mine:
-            if not mine:
-                return Done(elsewhere=True)
-            if store.has(video.key, video.path, overwrite=self.overwrite):
-                return Done()
-            replace_whole(file, write)
-        (extracted,) = found
         return Done(
             videos=1,
             frames=extracted.frames,
@@ -185,7 +178,7 @@ class MaskReading:
     def run(self) -> Done:
         """Add the mask shares to the store file; a mask that cannot be read leaves the file as it is."""
         assert self.video.mask is not None
-        with claim(self.store.path_of(self.video.key)) as mine:
+        with file_lock(self.store.path_of(self.video.key)) as mine:
             if not mine:
                 return Done(elsewhere=True)
             if not self.store.lacks_mask_shares(self.video.key):

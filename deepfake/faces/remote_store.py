@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 from deepfake.errors import Stopped, UserError
 from deepfake.faces.video_faces import file_of
-from deepfake.io import claim, replace_whole, sweep
+from deepfake.io import atomic_path, file_lock, remove_stale
 from deepfake.parallel import progress_bar
 
 log = logging.getLogger(__name__)
@@ -78,16 +78,16 @@ def fetch(url: str, keys: Sequence[str], cache: Path) -> dict[str, str]:
     paths = {key: local_path(cache, key) for key in keys}
     remote = connect(url)
     with ExitStack() as stack:
-        if not stack.enter_context(claim(index)):
+        if not stack.enter_context(file_lock(index)):
             log.info("waiting for another process that fetches faces into %s", cache)
-            stack.enter_context(claim(index, wait=True))
+            stack.enter_context(file_lock(index, wait=True))
         there, unreadable = look(remote, keys)
         here = read_index(index)
         wanted = {key: s for key, s in there.items() if here.get(key) != s or not paths[key].exists()}
         if wanted:
             log.info("fetching %d of %d videos from %s into %s", len(wanted), len(keys), remote.name, cache)
             fetch_files(remote, wanted, paths, index)
-            sweep(cache / "faces")
+            remove_stale(cache / "faces")
     return unreadable
 
 
@@ -215,7 +215,8 @@ def fetch_files(remote: Remote, stamps: Mapping[str, Stamp], paths: Mapping[str,
     """Copy the files that have stamps, and note each in the index."""
 
     def copy(key: str) -> None:
-        replace_whole(paths[key], lambda path: patiently(lambda: download(remote, key, stamps[key], path)))
+        with atomic_path(paths[key], durable=True) as part:
+            patiently(lambda: download(remote, key, stamps[key], part))
 
     # two threads may not share a connection, unless fsspec's event loop has it
     num_threads = AT_ONCE if remote.fs.async_impl else 1

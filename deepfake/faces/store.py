@@ -22,7 +22,7 @@ from deepfake.faces.main_face import Choice, check_rule, choose
 from deepfake.faces.remote_store import fetch
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.video_faces import VideoFaces, file_of, put_metadata, read_metadata
-from deepfake.io import DISK_FULL, claim, replace_whole, storable, write_csv
+from deepfake.io import DISK_FULL, atomic_path, file_lock, storable, write_csv
 from deepfake.records import FAKE, Video
 
 MANIFEST_SCHEMA = pa.schema(
@@ -145,7 +145,8 @@ class FaceStore:
 
     def write(self, key: str, faces: VideoFaces) -> None:
         """Keep a video's faces; the file appears only when it is whole."""
-        replace_whole(self.path_of(key), lambda path: write_arrow(path, faces.with_metadata()))
+        with atomic_path(self.path_of(key), durable=True) as part:
+            write_arrow(part, faces.with_metadata())
 
     def lacks_mask_shares(self, key: str) -> bool:
         """Whether no mask was looked at when the video's file was written; reads its metadata only."""
@@ -157,7 +158,8 @@ class FaceStore:
         with pa.memory_map(str(path)) as source:
             table = pa.ipc.open_file(source).read_all()
         about = read_metadata(table.schema) | {"mask_shares": list(shares)}
-        replace_whole(path, lambda unfinished: write_arrow(unfinished, put_metadata(table, about)))
+        with atomic_path(path, durable=True) as part:
+            write_arrow(part, put_metadata(table, about))
 
     def read(self, key: str) -> VideoFaces:
         """A video's faces; see read_faces."""
@@ -176,9 +178,10 @@ class FaceStore:
         readable = {video.key for video in videos} - failures.keys()
         rows = [self._manifest_row(video, failures, main_face, readable) for video in videos]
         table = pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA)
-        with claim(self.root / "manifest.parquet", wait=True):
-            replace_whole(self.root / "manifest.parquet", lambda path: pq.write_table(table, path))
-            replace_whole(self.root / "lost.csv", lambda path: _write_lost(path, rows))
+        with file_lock(self.root / "manifest.parquet", wait=True):
+            with atomic_path(self.root / "manifest.parquet", durable=True) as part:
+                pq.write_table(table, part)
+            _write_lost(self.root / "lost.csv", rows)
         return rows
 
     def _manifest_row(

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from deepfake.faces.crops import decode_jpeg, encode_jpeg
-from deepfake.io import visible, whole, write_csv, write_json, write_text
+from deepfake.io import atomic_path, visible, write_csv, write_json, write_text
 
 
 def person(track: int) -> str:
@@ -73,7 +73,7 @@ def stream_page(path: Path, template: str, **values: Any) -> None:
     """The same, of values that may be iterators over more than memory holds."""
     stream = page_template(template).stream(**values)
     stream.enable_buffering(64)
-    with whole(path) as part, part.open("w", encoding="utf-8") as file:
+    with atomic_path(path) as part, part.open("w", encoding="utf-8") as file:
         file.writelines(stream)
 
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from deepfake.io import visible, whole
+from deepfake.io import atomic_path, visible
 from deepfake.reports.runs import read_history
 from deepfake.scoring.evaluation import Measured
 from deepfake.scoring.metrics import classification_metrics, roc
@@ -282,5 +282,5 @@ def plain_name(name: str) -> str:
 def save(figure: Figure, path: Path) -> None:
     """Write a figure, making its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as part:
+    with atomic_path(path) as part:
         figure.savefig(part, format=path.suffix[1:])

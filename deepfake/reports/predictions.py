@@ -11,7 +11,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from deepfake.io import csv_writer, whole
+from deepfake.io import atomic_path, csv_writer
 from deepfake.scoring.prediction import Prediction
 
 SCHEMA = "deepfake.predictions/2"
@@ -54,7 +54,7 @@ def write_predictions(run_dir: Path, header: Mapping[str, Any], predictions: Ite
 @contextmanager
 def csv_rows(path: Path) -> Iterator[Write]:
     """A row a prediction."""
-    with whole(path) as part, text(part) as file:
+    with atomic_path(path) as part, text(part) as file:
         write_row = csv_writer(file, COLUMNS)
         yield lambda prediction: write_row(prediction.row())
 
@@ -62,7 +62,7 @@ def csv_rows(path: Path) -> Iterator[Write]:
 @contextmanager
 def json_files(path: Path, header: Mapping[str, Any]) -> Iterator[Write]:
     """The header's fields, then files: a line a prediction, so that a long list can be read by lines."""
-    with whole(path) as part, text(part) as file:
+    with atomic_path(path) as part, text(part) as file:
         file.write(json.dumps(dict(header), indent=1).removesuffix("\n}") + ',\n "files": [')
         between = "\n"
 
@@ -79,7 +79,7 @@ def json_files(path: Path, header: Mapping[str, Any]) -> Iterator[Write]:
 def window_rows(path: Path) -> Iterator[Write]:
     """A row of WINDOWS for every window."""
     rows: list[dict[str, Any]] = []
-    with whole(path) as part, pq.ParquetWriter(part, WINDOWS) as writer:
+    with atomic_path(path) as part, pq.ParquetWriter(part, WINDOWS) as writer:
 
         def flush() -> None:
             writer.write_table(pa.Table.from_pylist(rows, WINDOWS))

@@ -19,7 +19,7 @@ from deepfake.corpora.leakage import MEASURES
 from deepfake.data.datamodule import FaceDataModule
 from deepfake.errors import UserError
 from deepfake.faces.store import FaceStore
-from deepfake.io import short_path, whole
+from deepfake.io import atomic_path, short_path
 from deepfake.records import SPLITS
 from deepfake.reports.contact_sheet import ScoredFace, middle_face, plot_faces, spread_over_methods
 from deepfake.reports.html import TextConsole, pictures, portrait_uri, write_csv, write_json, write_page
@@ -226,7 +226,7 @@ def write_scores(path: Path, scores: WindowScores, keys: Sequence[str]) -> None:
         "frames": pa.FixedSizeListArray.from_arrays(scores.frame.ravel(), scores.frame.shape[1]),
         "logit": scores.logit,
     }
-    with whole(path) as part:
+    with atomic_path(path) as part:
         pq.write_table(pa.table(columns), part)
 
 

@@ -21,7 +21,7 @@ from torch.nn.functional import interpolate
 
 from deepfake.config import to_plain
 from deepfake.errors import Stopped, UserError
-from deepfake.io import replace_whole, short_path
+from deepfake.io import atomic_path, short_path
 from deepfake.models.detector import Detector
 from deepfake.prediction.export import make_card, to_onnx, to_pt2, write_card
 from deepfake.prediction.onnx_detector import CROPS, make_notes, package, session
@@ -92,7 +92,8 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     exported = kind.open(content)
     found = check(detector, exported, tolerance=config["tolerance"])
     speed = race({"PyTorch": detector, kind.engine: exported}, detector.input, repeats=config["repeats"])
-    replace_whole(output, lambda path: path.write_bytes(content))
+    with atomic_path(output, durable=True) as part:
+        part.write_bytes(content)
     file = {
         "name": output.name,
         "format": config["format"],

@@ -18,7 +18,7 @@ from deepfake.config import build, to_plain
 from deepfake.corpora.load import load_training_protocol
 from deepfake.corpora.protocols import Protocol
 from deepfake.errors import UserError
-from deepfake.io import short_path, sweep, write_text
+from deepfake.io import remove_stale, short_path, write_text
 from deepfake.parallel import keep_freed_memory, return_freed_memory
 from deepfake.records import FAKE, REAL
 from deepfake.reports.plots import plot_history
@@ -94,7 +94,7 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
     best = callbacks.get("best")
     if not isinstance(best, ModelCheckpoint):
         raise UserError("callbacks.best: training tests the checkpoint that it keeps: it cannot be removed")
-    sweep(run_dir / "checkpoints")
+    remove_stale(run_dir / "checkpoints")
     with explain_early_end(run_dir, partial(resume_hint, run_dir)), tracked(config, run_dir) as loggers:
         trainer = make_trainer(
             config["trainer"], callbacks=[*callbacks.values()], logger=loggers, default_root_dir=str(run_dir)

@@ -18,7 +18,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers.csv_logs import CSVLogger, ExperimentWriter
 
 from deepfake.errors import UserError
-from deepfake.io import replace_whole, write_csv
+from deepfake.io import atomic_path, write_csv
 from deepfake.training.checkpoint import Recipe, read_checkpoint, read_recipe
 
 
@@ -34,7 +34,8 @@ class AtomicCheckpoints(TorchCheckpointIO):
         assert storage_options is None
         buffer = io.BytesIO()  # torch's own writer does not say why it failed
         torch.save(checkpoint, buffer)
-        replace_whole(Path(path), lambda unfinished: unfinished.write_bytes(buffer.getbuffer()))
+        with atomic_path(Path(path), durable=True) as part:
+            part.write_bytes(buffer.getbuffer())
 
 
 class AtomicCSVLogger(CSVLogger):

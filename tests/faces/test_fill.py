@@ -20,7 +20,7 @@ from deepfake.faces.extract import Extracted
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
 from deepfake.faces.video_faces import VideoFaces, to_table
-from deepfake.io import claim
+from deepfake.io import file_lock
 from deepfake.parallel import Executor
 from deepfake.records import REAL, Video, VideoInfo
 
@@ -116,7 +116,7 @@ def test_a_video_that_another_extraction_finishes_meanwhile_is_waited_for_and_no
     theirs = films[1]
 
     def the_other_one() -> None:
-        with claim(store.path_of(theirs.key)):
+        with file_lock(store.path_of(theirs.key)):
             ready.set()
             while len(extracted) < 2:
                 time.sleep(0.01)
@@ -144,7 +144,7 @@ def test_a_video_that_another_extraction_gives_up_is_done_here(
     tmp_path: Path,
 ) -> None:
     films = videos(tmp_path / "films", 2)
-    theirs = claim(store.path_of("v00"))
+    theirs = file_lock(store.path_of("v00"))
     theirs.__enter__()
     fill_store(store, films, wait=lambda _: theirs.__exit__(None, None, None))
     assert extracted == ["v01", "v00"]

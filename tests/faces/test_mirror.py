@@ -19,7 +19,7 @@ from deepfake.faces.remote_store import cache_folder, fetch, is_url, public
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
 from deepfake.faces.video_faces import VideoFaces, to_table
-from deepfake.io import claim
+from deepfake.io import file_lock
 from deepfake.records import REAL, Video, VideoInfo
 
 KEYS = ["real/a", "Deepfakes/c 23/b#1", "Deepfakes/c 23/d"]
@@ -180,7 +180,7 @@ def test_what_broke_off_goes_on_and_shows_no_half_file(
     assert downloads[:4] == ["real/a", KEYS[1], KEYS[1], KEYS[1]]  # three attempts
     assert files(cache) == ["faces/real/a.arrow", "fetched.jsonl"]
     downloads.clear()
-    (cache / "faces" / "real" / ".a.arrow.0123456789ab.tmp").write_bytes(b"of a killed process")
+    (cache / "faces" / "real" / ".a.arrow.0123456789ab.deepfake-part").write_bytes(b"of a killed process")
     fetch("memory://breaks", KEYS, cache)
     assert downloads == KEYS[1:]
     assert len(files(cache)) == 4
@@ -242,7 +242,7 @@ def test_a_second_process_waits_and_finds_the_work_done(
     store: FaceStore, tmp_path: Path, downloads: list[str]
 ) -> None:
     cache, url = tmp_path / "cache", store.root.as_uri()
-    with claim(cache / "fetched.jsonl"):
+    with file_lock(cache / "fetched.jsonl"):
         waiting = threading.Thread(target=fetch, args=(url, KEYS, cache))
         waiting.start()
         waiting.join(0.2)

@@ -221,7 +221,7 @@ def test_a_full_disk_ends_with_a_message_and_a_store_that_resumes(
         len(re.findall(rf"no space left on the disk of \S+ after \d+ of {NUM_VIDEOS} videos", printed)) == 1
     )
     assert "Traceback" not in printed
-    left = (".lock", ".tmp")  # of a worker that was killed in the midst of its own video
+    left = (".deepfake-lock", ".deepfake-part")  # of a worker that was killed in the midst of its own video
     kept = {name: data for name, data in files(store).items() if not name.endswith(left)}
     assert 0 < len(kept) < NUM_VIDEOS
     assert kept.items() <= whole.items()

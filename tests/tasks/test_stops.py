@@ -225,7 +225,7 @@ def test_an_evaluation_on_a_full_disk_leaves_no_half_file(
     Status(status="failed", error="no space left").write(run_dir)
     assert read_status(run_dir) == Status(status="failed", error="no space left")
     left = {path.name for path in run_dir.rglob("*") if path.is_file()}
-    assert not [name for name in left if name.endswith(".part")]
+    assert not [name for name in left if name.endswith(".deepfake-part")]
     assert "report.html" not in left
 
 
