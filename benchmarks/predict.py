@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from math import ceil
 from pathlib import Path
@@ -26,13 +26,13 @@ from torch import Tensor
 from benchmarks.baseline import usual_crops, usual_detector
 from benchmarks.bench import Bench, Measured, Turn, medians, timed_turns
 from deepfake.errors import UserError
-from deepfake.faces.settings import FaceSettings, looking
 from deepfake.models.detector import Detector
 from deepfake.parallel import num_cores, progress_bar
-from deepfake.prediction.predictor import LoadedDetector, load_detector, predict_video
+from deepfake.prediction.detector import LoadedDetector, choose_crops, load_detector
+from deepfake.prediction.predictor import predict_video
 from deepfake.records import Video
 from deepfake.scoring.prediction import Prediction
-from deepfake.training.checkpoint import Recipe
+from deepfake.training.checkpoint import Checkpoint
 
 TURNS = 8  # files of a worker in a round, at least: it has hundreds in use, and its first ones are slower
 
@@ -78,8 +78,7 @@ def measure(
     Raises UserError for an exported file, since the usual script has PyTorch.
     """
     loaded = chosen(bench, detector, checkpoint)
-    wanted = FaceSettings.from_dict({name: value for name, value in quick.items() if name != "overwrite"})
-    loaded = loaded.looking(looking(loaded.recipe.face_settings, wanted))
+    loaded = replace(loaded, checkpoint=choose_crops(loaded.checkpoint, loaded.detector.input, quick))
     network = loaded.detector
     if not isinstance(network, Detector):
         raise UserError(f"checkpoint={checkpoint}: the usual script has PyTorch; give a checkpoint")
@@ -152,7 +151,7 @@ def compare(times: Times, workers: int, loaded: LoadedDetector) -> Measured:
     """Videos a minute of the sides, and how far their probs are apart."""
     sides = {name: medians(getattr(times, name)) for name in ("baseline", "ours", "alone")}
     minute = {name: 60 * len(own) / sum(own.values()) for name, own in sides.items()}
-    decision = loaded.recipe.decision
+    decision = loaded.checkpoint.decision
     pairs = {key: (prob, times.ours_prob[key]) for key, prob in times.baseline_prob.items()}
     both = [abs(one - other) for one, other in pairs.values() if one is not None and other is not None]
     figures = {
@@ -173,7 +172,7 @@ def compare(times: Times, workers: int, loaded: LoadedDetector) -> Measured:
             decision.verdict(one) == decision.verdict(other) for one, other in pairs.values()
         ),
         "workers": workers,
-        "faces": loaded.recipe.faces,
+        "faces": loaded.checkpoint.faces.to_dict(),
         "network": type(getattr(loaded.detector, "backbone", None)).__name__,
     }
     return Measured(figures, details)
@@ -183,8 +182,8 @@ def chosen(bench: Bench, detector: Detector, checkpoint: str | None) -> LoadedDe
     """The detector of a checkpoint, if there is one."""
     if checkpoint is not None:
         return load_detector(checkpoint, device=bench.device)
-    recipe = Recipe(net={}, faces=bench.settings.to_dict())
-    return LoadedDetector(detector.eval().to(bench.device), recipe, Path("untrained"), bench.device)
+    untrained = Checkpoint(net={}, faces=bench.settings)
+    return LoadedDetector(detector.eval().to(bench.device), untrained, Path("untrained"), bench.device)
 
 
 @cache

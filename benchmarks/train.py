@@ -36,7 +36,7 @@ from deepfake.models.efficientnet import EfficientNet
 from deepfake.models.heads import LinearHead
 from deepfake.parallel import Executor, num_cores
 from deepfake.records import FAKE, REAL, InputSpec, Video
-from deepfake.training.checkpoint import Recipe
+from deepfake.training.checkpoint import Checkpoint
 from deepfake.training.module import DetectorModule
 from deepfake.training.optim import Optimizers, Schedule, make_optimizer
 
@@ -166,8 +166,8 @@ def race(
         logger=[logger(save_dir=str(folder)) for logger in training.loggers.values()],
         callbacks=[turns, *callbacks],
     )
-    recipe = Recipe(net={}, faces=datamodule.store.settings.to_dict())
-    module = DetectorModule(deepcopy(detector), recipe, optimizer=optimizer, schedule=training.schedule)
+    checkpoint = Checkpoint(net={}, faces=datamodule.store.settings)
+    module = DetectorModule(deepcopy(detector), checkpoint, optimizer=optimizer, schedule=training.schedule)
     trainer.fit(module, datamodule=datamodule)
     return {"ours": turns.ours_s[1:], "other": turns.other_s[1:]}
 

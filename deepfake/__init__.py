@@ -9,16 +9,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deepfake.prediction.predictor import LoadedDetector, load_detector, predict_video
+    from deepfake.prediction.detector import LoadedDetector, load_detector
+    from deepfake.prediction.predictor import predict_video
     from deepfake.scoring.prediction import Prediction
 
 __version__ = "0.1.0"
 __all__ = ["LoadedDetector", "Prediction", "load_detector", "predict_video"]
 
 PLACES = {
-    "LoadedDetector": "deepfake.prediction.predictor",
+    "LoadedDetector": "deepfake.prediction.detector",
     "Prediction": "deepfake.scoring.prediction",
-    "load_detector": "deepfake.prediction.predictor",
+    "load_detector": "deepfake.prediction.detector",
     "predict_video": "deepfake.prediction.predictor",
 }
 

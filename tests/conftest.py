@@ -125,14 +125,15 @@ def face() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Write a checkpoint of an untrained little Meso-4: make_checkpoint(seed=0, threshold=0.4 …)."""
+    """Write a checkpoint of an untrained little Meso-4: make_checkpoint(seed=0, threshold=0.4, faces=…)."""
     import torch
 
     from deepfake.config import build
     from deepfake.faces.settings import FaceSettings
-    from deepfake.training.checkpoint import KEY, WEIGHTS, Recipe
+    from deepfake.scoring.decision import Decision
+    from deepfake.training.checkpoint import KEY, WEIGHTS, Checkpoint
 
-    def make(seed: int = 0, **recipe: Any) -> Path:
+    def make(seed: int = 0, *, threshold: float = 0.5, **values: Any) -> Path:
         net = {
             "_target_": "deepfake.models.detector.Detector",
             "backbone": {"_target_": "deepfake.models.mesonet.Meso4", "image_size": 32},
@@ -148,7 +149,7 @@ def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., P
             },
         }
         faces = FaceSettings(num_clips=1, clip_frames=4, detect_every=3, short_side_px=128, smooth_frames=1)
-        told = Recipe(**{"net": net, "faces": faces.to_dict(), **recipe})
+        told = Checkpoint(**{"net": net, "faces": faces, "decision": Decision(threshold=threshold), **values})
         torch.manual_seed(seed)
         state = {WEIGHTS + name: value for name, value in build(net).state_dict().items()}
         path = tmp_path_factory.mktemp("checkpoint") / "tiny.ckpt"

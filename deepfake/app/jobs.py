@@ -22,9 +22,10 @@ from deepfake.faces.extract import extract_faces
 from deepfake.faces.store import read_faces
 from deepfake.faces.video_faces import VideoFaces
 from deepfake.parallel import Failure, MemoryLimitReached, TimeLimitReached, WorkerDied, report_progress
+from deepfake.prediction.detector import LoadedDetector, sha256
 from deepfake.prediction.explain import EXPLANATIONS, with_heat
 from deepfake.prediction.outputs import explainable
-from deepfake.prediction.predictor import LoadedDetector, judge, middle_row, sha256
+from deepfake.prediction.predictor import judge, middle_row
 from deepfake.reports.annotate import write_annotated
 from deepfake.reports.prediction_page import ModelFacts, write_video_page
 from deepfake.scoring.prediction import Prediction
@@ -268,7 +269,7 @@ class UploadPredictor:
         extract_faces(
             task.upload,
             into,
-            self.detector.recipe.face_settings,
+            self.detector.checkpoint.faces,
             device=self.detector.device,
             limits=self.file_limits,
             progress=lambda frame: self.report("looking for faces", min(1.0, (frame + 1) / info.num_frames)),
@@ -281,7 +282,7 @@ class UploadPredictor:
     def _write_result(self, task: Task, faces: VideoFaces) -> dict[str, Any]:
         self.report("scoring", None)
         facts = {"sha256": sha256(task.upload), "bytes": task.upload.stat().st_size}
-        prediction = judge(self.detector.detector, self.detector.recipe, task.label, faces, facts)
+        prediction = judge(self.detector.detector, self.detector.checkpoint, task.label, faces, facts)
         if self.explain:
             self.report("drawing heat maps", None)
             heat_maps = EXPLANATIONS[self.explain]

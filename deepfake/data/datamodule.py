@@ -24,11 +24,11 @@ from deepfake.data.dataset import (
 )
 from deepfake.data.distortions import ClipDistortion
 from deepfake.data.windows import (
+    EvalSettings,
     TrackFrames,
     batches_of_frames,
-    eval_windows,
     pairs,
-    scored_tracks,
+    scored_windows,
     track_frames,
     train_windows,
 )
@@ -48,10 +48,9 @@ class FaceDataModule(pl.LightningDataModule):
     protocol: lists and splits the videos. fill: extracts their faces into the store. windows_per_video: drawn
     anew in each training epoch, from the video's main face. balance: columns of the manifest whose values are
     drawn equally often, each within the one before. overfit_windows: train on this many windows only, again
-    and again. eval_windows, eval_hop: as max_windows and hop of windows.eval_windows. min_track_share: in val
-    and test, score all tracks of at least this share of their video's longest track. batch_size: windows per
-    process and training step; a scoring step has as many frames. prefetch_factor: batches that each loader
-    process prepares in advance.
+    and again. evaluation: which windows val and test score. batch_size: windows per process and training
+    step; a scoring step has as many frames. prefetch_factor: batches that each loader process prepares in
+    advance.
     """
 
     def __init__(
@@ -68,9 +67,7 @@ class FaceDataModule(pl.LightningDataModule):
         windows_per_video: int = 4,
         balance: Sequence[str] = ("label", "corpus", "method"),
         overfit_windows: int | None = None,
-        eval_windows: int | None = 32,
-        eval_hop: int | None = None,
-        min_track_share: float = 0.25,
+        evaluation: EvalSettings = EvalSettings(),
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -79,8 +76,8 @@ class FaceDataModule(pl.LightningDataModule):
             batch_size=batch_size,
             windows_per_video=windows_per_video,
             overfit_windows=overfit_windows,
-            eval_windows=eval_windows,
-            eval_hop=eval_hop,
+            eval_windows=evaluation.max_windows,
+            eval_hop=evaluation.hop,
         )
         self.make_protocol = protocol
         self.store = store
@@ -93,9 +90,7 @@ class FaceDataModule(pl.LightningDataModule):
         self.windows_per_video = windows_per_video
         self.balance = list(balance)
         self.overfit_windows = overfit_windows
-        self.eval_windows = eval_windows
-        self.eval_hop = eval_hop
-        self.min_track_share = min_track_share
+        self.evaluation = evaluation
         self.seed = seed
         self.test_split = "test"
         self.distortion: ClipDistortion | None = None  # applied in validation and test
@@ -165,8 +160,7 @@ class FaceDataModule(pl.LightningDataModule):
         return [
             window
             for video in self.split(split)
-            for track in scored_tracks(self.tracks.get(video, []), min_share=self.min_track_share)
-            for window in eval_windows(track, self.spec, max_windows=self.eval_windows, hop=self.eval_hop)
+            for window in scored_windows(self.tracks.get(video, []), self.spec, self.evaluation)
         ]
 
     @property

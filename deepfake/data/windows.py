@@ -82,6 +82,38 @@ def spread(num: int, count: int) -> np.ndarray:
     return np.linspace(0, num - 1, count).round().astype(np.int64) if count > 1 else np.array([num // 2])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalSettings:
+    """Which windows of a video are scored: always the same ones.
+
+    max_windows: at most so many per track, evenly spread; None = all. hop: sampled frames from one window to
+    the next; None sets them side by side. min_track_share: tracks with fewer frames than this share of the
+    longest one are left out.
+    """
+
+    max_windows: int | None = 32
+    hop: int | None = None
+    min_track_share: float = 0.25
+
+
+def scored_windows(
+    tracks: Sequence[TrackFrames],
+    spec: InputSpec,
+    settings: EvalSettings,
+    *,
+    enough_frames: int | None = None,
+) -> list[Window]:
+    """The windows by which the video of these tracks is scored, in validation, test and prediction alike.
+
+    enough_frames: a track of so many frames is scored however long others are.
+    """
+    return [
+        window
+        for track in scored_tracks(tracks, min_share=settings.min_track_share, enough_frames=enough_frames)
+        for window in eval_windows(track, spec, max_windows=settings.max_windows, hop=settings.hop)
+    ]
+
+
 def scored_tracks(
     tracks: Sequence[TrackFrames], *, min_share: float, enough_frames: int | None = None
 ) -> list[TrackFrames]:

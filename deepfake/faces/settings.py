@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from deepfake.errors import UserError
@@ -115,19 +115,10 @@ class FaceSettings:
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(values) - known):
             raise UserError(f"unknown extraction settings {unknown}: written by another version of deepfake?")
-        return cls(**(BEFORE | dict(values)))
+        every_frame = {"num_clips": None} if values.get("num_clips") == "all" else {}
+        return cls(**(BEFORE | dict(values) | every_frame))
 
     def differences(self, other: FaceSettings) -> str:
         """ "name: ours != theirs" for every value that differs, joined by commas; empty if none does."""
         ours, theirs = self.to_dict(), other.to_dict()
         return ", ".join(f"{k}: {ours[k]} != {theirs[k]}" for k in ours if ours[k] != theirs[k])
-
-
-def looking(own: FaceSettings, wanted: FaceSettings, named: Collection[str] = ()) -> FaceSettings:
-    """A checkpoint's own settings, with as much of a video as is wanted where that is named or not the usual.
-
-    People are told apart as is wanted in any case.
-    """
-    usual = FaceSettings()
-    asked = [name for name in SAMPLING if name in named or getattr(wanted, name) != getattr(usual, name)]
-    return replace(own, **{name: getattr(wanted, name) for name in (*asked, *FOLLOWING)})

@@ -29,7 +29,7 @@ from deepfake.prediction.onnx_detector import (
     package,
 )
 from deepfake.reports.html import number
-from deepfake.training.checkpoint import KEY, Recipe
+from deepfake.training.checkpoint import KEY, Checkpoint
 
 NOTES = "deepfake.json"
 
@@ -186,14 +186,14 @@ INTENDED_USE = (
 )
 
 
-def make_card(detector: Detector, recipe: Recipe, *, source: Path) -> dict[str, Any]:
+def make_card(detector: Detector, checkpoint: Checkpoint, *, source: Path) -> dict[str, Any]:
     """A card without what is only known of a file: score, input, limits, results of the training.
 
     source: the checkpoint, or the file of published weights; metrics.json of its run folder is taken over.
     """
-    decision, spec = recipe.decision, detector.input
+    decision, spec = checkpoint.decision, detector.input
     backbone = detector.backbone
-    name = recipe.net.get("backbone", {}).get("name")
+    name = checkpoint.net.get("backbone", {}).get("name")
     metrics, note = found_metrics(source)
     return {
         "format": FORMAT,
@@ -206,7 +206,7 @@ def make_card(detector: Detector, recipe: Recipe, *, source: Path) -> dict[str, 
         "score": {
             "meaning": MEANING,
             "threshold": decision.cut,
-            "threshold_origin": threshold_origin(recipe),
+            "threshold_origin": threshold_origin(checkpoint),
             "temperature": decision.temperature,
             "calibrated": decision.calibrate,
             "undetermined_margin": decision.undetermined_margin,
@@ -220,21 +220,21 @@ def make_card(detector: Detector, recipe: Recipe, *, source: Path) -> dict[str, 
             "dtype": "uint8",
             "colours": "RGB",
         },
-        "faces": recipe.face_settings.to_dict(),
-        "protocol": recipe.protocol and {name: recipe.protocol[name] for name in ("name", "hash")},
+        "faces": checkpoint.faces.to_dict(),
+        "protocol": checkpoint.protocol and {name: checkpoint.protocol[name] for name in ("name", "hash")},
         "metrics": metrics,
         "metrics_note": note,
         "intended_use": list(INTENDED_USE),
-        "limits": limits(recipe),
+        "limits": limits(checkpoint),
     }
 
 
-def threshold_origin(recipe: Recipe) -> str:
+def threshold_origin(checkpoint: Checkpoint) -> str:
     """Who chose the threshold."""
-    if recipe.protocol is None:
+    if checkpoint.protocol is None:
         return "nobody fitted it to these weights; 0.5 is the middle"
-    rule = f" (rule {recipe.threshold_rule})" if recipe.threshold_rule else ""
-    return f"fitted on the validation split of {recipe.protocol['name']}{rule}"
+    rule = f" (rule {checkpoint.threshold_rule})" if checkpoint.threshold_rule else ""
+    return f"fitted on the validation split of {checkpoint.protocol['name']}{rule}"
 
 
 def found_metrics(source: Path) -> tuple[dict[str, Any] | None, str]:
@@ -250,9 +250,9 @@ def found_metrics(source: Path) -> tuple[dict[str, Any] | None, str]:
     return dict(metrics), "metrics.json of the run folder"
 
 
-def limits(recipe: Recipe) -> list[str]:
+def limits(checkpoint: Checkpoint) -> list[str]:
     """In which cases the detector is blind, or not to be believed."""
-    faces, protocol = recipe.face_settings, recipe.protocol
+    faces, protocol = checkpoint.faces, checkpoint.protocol
     trained = f"the videos of {protocol['name']}" if protocol else "whatever its publishers chose"
     told = [
         f"It was trained on {trained}. It errs on cameras, compression and manipulations unlike those.",
@@ -262,8 +262,8 @@ def limits(recipe: Recipe) -> list[str]:
         "video; a manipulation between them is missed.",
         f"Faces smaller than {faces.min_face_px} px in a frame whose short side is {faces.short_side_px} px "
         "are not looked for, and faces turned away are often not found.",
-        f"People seen on less than {recipe.min_track_share:.0%} of the frames of the longest seen are not "
-        "scored.",
+        f"People seen on less than {checkpoint.evaluation.min_track_share:.0%} of the frames of the longest "
+        "seen are not scored.",
     ]
     if protocol and protocol["name"].startswith("demo"):
         told.insert(0, "Its training videos are drawn by a program: it says nothing of real deepfakes.")

@@ -11,8 +11,9 @@ from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
+from deepfake.prediction.detector import sha256
 from deepfake.prediction.inputs import Found
-from deepfake.prediction.predictor import Judged, sha256
+from deepfake.prediction.predictor import Judged
 from deepfake.reports.html import portrait_uri
 from deepfake.scoring.prediction import FaceShot, Prediction
 

@@ -18,40 +18,39 @@ from torch import Tensor
 from deepfake.errors import UserError
 from deepfake.models.detector import Detector, Read, score_windows
 from deepfake.records import InputSpec
-from deepfake.training.checkpoint import KEY, Recipe, check_plain, check_recipe, read_recipe
+from deepfake.training.checkpoint import KEY, Checkpoint, check_plain
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
 
 
-def make_notes(detector: Detector, recipe: Recipe, fingerprints: Mapping[str, str]) -> dict[str, Any]:
-    """Plain values: input (of InputSpec), the recipe, and what tells this detector from any other.
+def make_notes(detector: Detector, checkpoint: Checkpoint, fingerprints: Mapping[str, str]) -> dict[str, Any]:
+    """Plain values: input (of InputSpec), the checkpoint, and what tells this detector from any other.
 
     Of the protocol its name and hash are kept; who was seen in training stays in the checkpoint.
     """
-    stamp = recipe.protocol
+    stamp = checkpoint.protocol
     return {
         "format": FORMAT,
         "input": asdict(detector.input),
-        "recipe": replace(recipe, protocol=None).to_dict(),
+        "checkpoint": replace(checkpoint, protocol=None).to_dict(),
         "protocol": stamp and {name: stamp[name] for name in ("name", "hash")},
         "fingerprints": dict(fingerprints),
     }
 
 
-def read_notes(text: str, path: Path) -> tuple[InputSpec, Recipe]:
-    """The input and the recipe in the notes of the file at path; raises UserError if they are not ours."""
+def read_notes(text: str, path: Path) -> tuple[InputSpec, Checkpoint]:
+    """Input and checkpoint in the notes of the file at path; raises UserError if they are not ours."""
     try:
         notes = json.loads(text)
         if notes["format"] != FORMAT:
             raise UserError(f"its notes have format {notes['format']!r:.80}, and this version reads {FORMAT}")
-        told, stamp = {KEY: notes["recipe"]}, notes["protocol"]
-        check_recipe(told)
+        checkpoint, stamp = Checkpoint.from_dict(notes["checkpoint"]), notes["protocol"]
         check_plain(notes["input"], "input")
         if stamp is not None:
             stamp = {name: str(stamp[name]) for name in ("name", "hash")}
-        return InputSpec(**notes["input"]), replace(read_recipe(told), protocol=stamp)
+        return InputSpec(**notes["input"]), replace(checkpoint, protocol=stamp)
     except UserError as err:
         raise UserError(f"checkpoint={path}: {err}; export it anew") from err
     except (ValueError, TypeError, KeyError, AttributeError) as err:
@@ -102,8 +101,8 @@ class OnnxDetector:
         return torch.from_numpy(self.windows.run(None, {WINDOW_FEATURES: features.numpy()})[0])
 
 
-def load_onnx(path: Path, *, device: str = "cpu") -> tuple[OnnxDetector, Recipe]:
-    """The detector in a file of scripts/export.py, and its recipe; raises UserError for any other file."""
+def load_onnx(path: Path, *, device: str = "cpu") -> tuple[OnnxDetector, Checkpoint]:
+    """The detector in a file of scripts/export.py and its checkpoint; raises UserError for other files."""
     if not path.is_file():
         raise UserError(f"checkpoint={path}: no such file")
     onnx = package("onnx")
@@ -115,11 +114,11 @@ def load_onnx(path: Path, *, device: str = "cpu") -> tuple[OnnxDetector, Recipe]
     notes = {entry.key: entry.value for entry in model.metadata_props}
     if KEY not in notes:
         raise UserError(f"checkpoint={path}: not written by scripts/export.py (it has no {KEY!r} entry)")
-    spec, recipe = read_notes(notes[KEY], path)
+    spec, checkpoint = read_notes(notes[KEY], path)
     check_graph(model.graph, spec, path)
     try:
         fingerprint = hashlib.sha256(content).hexdigest()
-        return OnnxDetector(model, spec, fingerprint=fingerprint, device=device), recipe
+        return OnnxDetector(model, spec, fingerprint=fingerprint, device=device), checkpoint
     except UserError:
         raise
     except Exception as err:

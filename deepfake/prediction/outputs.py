@@ -9,8 +9,9 @@ from pathlib import Path
 from deepfake.errors import DecodeError, UserError
 from deepfake.faces.video_faces import VideoFaces
 from deepfake.models.detector import Detector
+from deepfake.prediction.detector import LoadedDetector
 from deepfake.prediction.explain import EXPLANATIONS, check_explanation, with_heat
-from deepfake.prediction.predictor import LoadedDetector, middle_row
+from deepfake.prediction.predictor import middle_row
 from deepfake.reports.annotate import write_annotated
 from deepfake.reports.prediction_page import ModelFacts, page_name, write_video_page
 from deepfake.scoring.prediction import Prediction

@@ -2,97 +2,64 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import uuid
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property, partial
-from math import ceil
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from deepfake.data.crops import to_tensor, window_crops
-from deepfake.data.windows import eval_windows, scored_tracks, track_frames
+from deepfake.data.windows import scored_windows, track_frames
 from deepfake.errors import DecodeError, UserError
 from deepfake.faces.extract import Extracted, extract_faces
-from deepfake.faces.settings import FOLLOWING, FaceSettings
+from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import NO_FACE, read_faces
 from deepfake.faces.video_faces import VideoFaces
 from deepfake.io import disk_is_full, storable
-from deepfake.models.detector import Read
 from deepfake.parallel import Executor, Failure
+from deepfake.prediction.detector import ENOUGH_FRAMES, LoadedDetector, Scorer, sha256
 from deepfake.prediction.inputs import Found
-from deepfake.prediction.onnx_detector import load_onnx
-from deepfake.records import InputSpec, VideoInfo
+from deepfake.records import VideoInfo
 from deepfake.scoring.aggregate import WindowScores, score_tracks
 from deepfake.scoring.bootstrap import window_interval
 from deepfake.scoring.decision import Decision
 from deepfake.scoring.prediction import FaceShot, Prediction, TrackPrediction, WindowPrediction
-from deepfake.training.checkpoint import Recipe, read_detector
+from deepfake.training.checkpoint import Checkpoint
 from deepfake.video.limits import LIMITS, Limits, check_file
-
-
-class Scorer(Protocol):
-    """A Detector, or whatever else gives windows their logits."""
-
-    @property
-    def input(self) -> InputSpec:
-        """What crops must look like."""
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of all that its logits come from, in hexadecimal digits."""
-
-    def score(self, windows: np.ndarray, read: Read) -> Tensor:
-        """Logits (W,) of windows, (W, T) numbers of frames, which are read a few at a time, each once."""
-
-
-def load_scorer(path: Path, *, device: str = "cpu") -> tuple[Scorer, Recipe]:
-    """What is in a checkpoint or in an ONNX file of scripts/export.py, ready to score, and its recipe.
-
-    Raises UserError for anything else, and for a .pt2 file: reading one can run code that is in it.
-    """
-    if path.suffix == ".onnx":
-        return load_onnx(path, device=device)
-    if path.suffix == ".pt2":
-        raise UserError(
-            f"checkpoint={path}: torch.export.load would run whatever code a .pt2 file holds, so it is not "
-            "read here; use the checkpoint that it was made of, or scripts/export.py format=onnx"
-        )
-    return read_detector(path, device=device)
-
 
 # The faces of one file and a detector: its prob and verdict, its people, its telling faces.
 
 
-ENOUGH_FRAMES = 16  # of a face, for its person to be scored, however long others were seen
 WINDOWS_AT_ONCE = 4096  # whose frames' features are in memory together
 BRIEF = "not scored, since seen on fewer than {} sampled frames: {}"
 SHOTS = 4  # most and least suspicious faces that are kept
 
 
 def judge(
-    detector: Scorer, recipe: Recipe, file: str, faces: VideoFaces, facts: Mapping[str, Any] | None = None
+    detector: Scorer,
+    checkpoint: Checkpoint,
+    file: str,
+    faces: VideoFaces,
+    facts: Mapping[str, Any] | None = None,
 ) -> Prediction:
     """The prediction for one file's faces; facts: more of Prediction.about than the faces tell."""
-    scores = score_faces(detector, recipe, faces)
-    prob = recipe.decision.videos(scores).get(0)
-    tracks = describe_tracks(scores, faces, recipe.decision)
+    scores = score_faces(detector, checkpoint, faces)
+    prob = checkpoint.decision.videos(scores).get(0)
+    tracks = describe_tracks(scores, faces, checkpoint.decision)
     seen = [np.asarray(faces.column("frame")[faces.track_rows[track.track]]) for track in tracks]
     suspicious, innocent = telling_faces(tracks, faces)
     return Prediction(
         file=file,
         status="ok",
         prob=prob,
-        verdict=recipe.decision.verdict(prob),
+        verdict=checkpoint.decision.verdict(prob),
         reason=reason_of(tracks, faces),
         sampled_frames=len(faces.sampled),
         face_frames=len(np.unique(np.concatenate(seen))) if seen else 0,
@@ -126,19 +93,14 @@ def reason_of(tracks: tuple[TrackPrediction, ...], faces: VideoFaces) -> str:
     return BRIEF.format(ENOUGH_FRAMES, people) if brief else ""
 
 
-def score_faces(detector: Scorer, recipe: Recipe, faces: VideoFaces) -> WindowScores:
+def score_faces(detector: Scorer, checkpoint: Checkpoint, faces: VideoFaces) -> WindowScores:
     """Logits of the windows that validation and test would score, and of people who were seen more briefly.
 
     Each frame's features are made once, but for those that two blocks of WINDOWS_AT_ONCE share.
     """
-    tracks = scored_tracks(track_frames(faces), min_share=recipe.min_track_share, enough_frames=ENOUGH_FRAMES)
-    windows = [
-        window
-        for track in tracks
-        for window in eval_windows(
-            track, detector.input, max_windows=recipe.eval_windows, hop=recipe.eval_hop
-        )
-    ]
+    windows = scored_windows(
+        track_frames(faces), detector.input, checkpoint.evaluation, enough_frames=ENOUGH_FRAMES
+    )
     if not windows:
         return WindowScores.empty()
     rows = np.array([window.rows for window in windows])
@@ -337,107 +299,6 @@ def try_extraction(path: Path, folder: Path, extract: Callable[..., Extracted]) 
     return into, ""
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file's content, as sha256sum prints it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-# A detector with all that its use needs: how crops are made, how probs become verdicts, what it is.
-
-
-@dataclass(frozen=True)
-class LoadedDetector:
-    """A detector ready to score, its recipe, the file it came from, and the device that it is on."""
-
-    detector: Scorer
-    recipe: Recipe
-    path: Path
-    device: str = "cpu"
-
-    def deciding(self, decision: Decision) -> LoadedDetector:
-        """The same with other rules or another threshold."""
-        return replace(self, recipe=self.recipe.deciding(decision))
-
-    def looking(self, faces: FaceSettings) -> LoadedDetector:
-        """The same with other face settings.
-
-        Where these take every frame, every window is scored; where they take fewer clips, a clip's windows
-        are scored as densely as in validation, one of each clip at least.
-        """
-        own = self.recipe.face_settings.num_clips
-        recipe = replace(self.recipe, faces=faces.to_dict())
-        if faces.num_clips is None:
-            recipe = replace(recipe, eval_windows=None, eval_hop=1)
-        elif own is not None and recipe.eval_windows is not None and faces.num_clips < own:
-            as_dense = ceil(recipe.eval_windows * faces.num_clips / own)
-            most = min(recipe.eval_windows, max(as_dense, faces.num_clips))
-            recipe = replace(recipe, eval_windows=most)
-        return replace(self, recipe=recipe)
-
-    @cached_property
-    def sha256(self) -> str:
-        """Of the file."""
-        return sha256(self.path)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of the network: its weights, or the exported file, and the config that builds it."""
-        parts = {"net": self.recipe.net, "weights": self.detector.fingerprint}
-        return hashlib.sha256(canonical(parts)).hexdigest()
-
-    @property
-    def preprocessing(self) -> dict[str, Any]:
-        """All that decides the windows that are scored: extraction settings, crops, choice of windows."""
-        recipe = self.recipe
-        return {
-            "faces": recipe.face_settings.to_dict(),
-            "input": {name: value for name, value in recipe.net["input"].items() if name != "_target_"},
-            "windows": {
-                "most_a_track": recipe.eval_windows,
-                "hop": recipe.eval_hop,
-                "min_track_share": recipe.min_track_share,
-                "enough_frames": ENOUGH_FRAMES,
-            },
-        }
-
-    @property
-    def preprocessing_fingerprint(self) -> str:
-        """SHA-256 of that."""
-        return hashlib.sha256(canonical(self.preprocessing)).hexdigest()
-
-    @property
-    def job(self) -> str:
-        """SHA-256 of what a prediction hangs on besides the file: equal ones give equal predictions."""
-        parts = {
-            "model": self.fingerprint,
-            "preprocessing": self.preprocessing,
-            "decision": asdict(self.recipe.decision),
-        }
-        return hashlib.sha256(canonical(parts)).hexdigest()
-
-
-def load_detector(path: str | Path, *, device: str = "auto") -> LoadedDetector:
-    """The detector of a checkpoint of scripts/train.py, or of an ONNX file of scripts/export.py.
-
-    device: "cpu", "cuda", or "auto", a GPU where there is one. The file is read as data: nothing in it runs.
-    People are told apart as this version does, also by an older file: their crops are the same.
-    Raises UserError for a file that is not there or neither of the two.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    detector, recipe = load_scorer(Path(path), device=device)
-    today = FaceSettings()
-    following = {name: getattr(today, name) for name in FOLLOWING}
-    faces = replace(recipe.face_settings, **following)
-    return LoadedDetector(detector, replace(recipe, faces=faces.to_dict()), Path(path), device)
-
-
-def canonical(values: Mapping[str, Any]) -> bytes:
-    """Plain values as the same bytes whatever their order."""
-    return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
-
-
 # Files to predictions: one at a call, or many on all cores or a cluster.
 
 
@@ -460,7 +321,7 @@ def predict_video(path: str | Path, detector: LoadedDetector) -> Prediction:
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file")
     with TemporaryDirectory(prefix="deepfake_", ignore_cleanup_errors=True) as folder:
-        settings = detector.recipe.face_settings
+        settings = detector.checkpoint.faces
         read = read_file(Path(path), settings, folder=Path(folder), device=detector.device)
         if read.faces is None:
             raise DecodeError(read.reason)
@@ -489,7 +350,7 @@ def predict_files(
             yield Judged(found, unreadable(found.name, FileRead(reason=found.trouble)))
     read_one = partial(
         read,
-        settings=detector.recipe.face_settings,
+        settings=detector.checkpoint.faces,
         folder=folder.absolute(),  # a worker may have been started in another folder
         device=device,
         limits=limits,
@@ -514,7 +375,7 @@ def prediction_of(
     if faces is None:
         return unreadable(name, read)
     facts = read.stamp.facts() if read.stamp else {}
-    return judge(detector.detector, detector.recipe, name, faces, facts)
+    return judge(detector.detector, detector.checkpoint, name, faces, facts)
 
 
 def unreadable(name: str, read: FileRead) -> Prediction:

@@ -118,16 +118,16 @@ def make_predictor(cfg: DictConfig) -> UploadPredictor:
     from deepfake.app.uploads import Limits
     from deepfake.prediction.explain import check_explanation
     from deepfake.prediction.outputs import explainable
-    from deepfake.tasks.build import chosen_detector, make_limits, pick_device
+    from deepfake.tasks.build import choose_detector, make_limits, pick_device
     from deepfake.tasks.predict import decided, describe
 
     config = to_plain(cfg)
     check_explanation(config["explain"])
     device = pick_device(config["device"])
-    detector = chosen_detector(cfg, device=device)
+    detector = choose_detector(cfg, device=device)
     if config["explain"]:
         explainable(detector)
-    detector = detector.deciding(decided(detector.recipe.decision, config))
+    detector = detector.with_decision(decided(detector.checkpoint.decision, config))
     header = describe(detector, by_command=config["threshold"] is not None)
     return UploadPredictor(
         detector=detector,

@@ -15,8 +15,8 @@ from deepfake.errors import UserError
 from deepfake.io import short_path
 from deepfake.records import Window
 from deepfake.reports.augment_sheet import AugmentedWindow, plot_augmented
-from deepfake.tasks.build import face_settings, make_datamodule
-from deepfake.training.checkpoint import Recipe
+from deepfake.tasks.build import eval_settings, face_settings, make_datamodule
+from deepfake.training.checkpoint import Checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -26,16 +26,15 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     if cfg.num_cards < 1:
         raise UserError(f"num_cards={cfg.num_cards}: must be at least 1")
     data = to_plain(cfg.data)
-    recipe = Recipe(
+    checkpoint = Checkpoint(
         net={"input": to_plain(cfg.model.net.input)},
-        faces=face_settings(cfg).to_dict(),
-        eval_windows=data["eval_windows"],
-        min_track_share=data["min_track_share"],
+        faces=face_settings(cfg),
+        evaluation=eval_settings(data),
     )
     transform = build(cfg.augment)
     datamodule = make_datamodule(
         cfg,
-        recipe,
+        checkpoint,
         protocol=lambda: load_training_protocol(data, run_dir),
         transform=transform,
         seed=cfg.seed,

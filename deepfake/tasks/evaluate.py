@@ -27,14 +27,14 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     config = to_plain(cfg)
     if config["split"] not in SPLITS:
         raise UserError(f"split={config['split']}: must be one of {', '.join(SPLITS)}")
-    detector, recipe = read_detector(Path(config["checkpoint"]))
+    detector, checkpoint = read_detector(Path(config["checkpoint"]))
     datamodule = make_datamodule(
         cfg,
-        recipe,
-        protocol=lambda: load_test_protocol(config["data"], config["split"], recipe.protocol, run_dir),
+        checkpoint,
+        protocol=lambda: load_test_protocol(config["data"], config["split"], checkpoint.protocol, run_dir),
     )
     datamodule.test_split = config["split"]
-    module = DetectorModule(detector, recipe)
+    module = DetectorModule(detector, checkpoint)
     trainer = make_trainer(
         config["trainer"], callbacks=[RichProgressBar()], logger=False, enable_checkpointing=False
     )
@@ -49,7 +49,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
             config["split"],
             datamodule,
             module.test_result,
-            recipe.decision,
+            checkpoint.decision,
             resamples=config["resamples"],
         )
         publish(loggers, run_dir, datamodule.store, step=0)

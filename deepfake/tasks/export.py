@@ -26,7 +26,7 @@ from deepfake.models.detector import Detector
 from deepfake.prediction.export import make_card, to_onnx, to_pt2, write_card
 from deepfake.prediction.onnx_detector import CROPS, make_notes, package, session
 from deepfake.records import InputSpec
-from deepfake.tasks.build import chosen_detector
+from deepfake.tasks.build import choose_detector
 
 log = logging.getLogger(__name__)
 
@@ -79,8 +79,8 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
             package(name)
     source = Path(config["checkpoint"] or config["weights"] or "")
     output = chosen_output(config, kind, run_dir / f"{source.stem}{kind.suffix}")
-    loaded = chosen_detector(cfg, device="cpu")
-    detector, recipe = loaded.detector, loaded.recipe
+    loaded = choose_detector(cfg, device="cpu")
+    detector, checkpoint = loaded.detector, loaded.checkpoint
     if not isinstance(detector, Detector):
         raise UserError(f"checkpoint={source}: exported already; give the checkpoint that it was made of")
     fingerprints = {
@@ -88,7 +88,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
         "preprocessing": loaded.preprocessing_fingerprint,
         source.name: loaded.sha256,
     }
-    content = kind.make(detector, json.dumps(make_notes(detector, recipe, fingerprints)))
+    content = kind.make(detector, json.dumps(make_notes(detector, checkpoint, fingerprints)))
     exported = kind.open(content)
     found = check(detector, exported, tolerance=config["tolerance"])
     speed = race({"PyTorch": detector, kind.engine: exported}, detector.input, repeats=config["repeats"])
@@ -101,12 +101,12 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
         "sha256": hashlib.sha256(content).hexdigest(),
     }
     card = {
-        **make_card(detector, recipe, source=source),
+        **make_card(detector, checkpoint, source=source),
         "file": file,
         "fingerprints": fingerprints,
         "check": found,
         "speed": speed,
-        "versions": recipe.to_dict()["versions"],
+        "versions": checkpoint.to_dict()["versions"],
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     cards = write_card(output.parent, output.stem, card)

@@ -23,10 +23,11 @@ from deepfake.config import to_plain
 from deepfake.errors import SomeFailed, UserError
 from deepfake.io import disk_is_full, short_path
 from deepfake.parallel import keep_freed_memory, progress_bar
+from deepfake.prediction.detector import LoadedDetector
 from deepfake.prediction.inputs import Found, collect
 from deepfake.prediction.journal import Journal
 from deepfake.prediction.outputs import Artifacts, explainable, page_of
-from deepfake.prediction.predictor import Judged, LoadedDetector, predict_files
+from deepfake.prediction.predictor import Judged, predict_files
 from deepfake.reports.prediction_page import ModelFacts, Tally, write_index_page
 from deepfake.reports.predictions import SCHEMA, write_predictions
 from deepfake.reports.runs import environment
@@ -34,7 +35,7 @@ from deepfake.scoring.aggregate import TRACK_RULES, WINDOW_RULES
 from deepfake.scoring.decision import Decision
 from deepfake.scoring.prediction import Prediction
 from deepfake.signals import explain_early_end
-from deepfake.tasks.build import chosen_detector, make_executor, make_limits, pick_device
+from deepfake.tasks.build import choose_detector, make_executor, make_limits, pick_device
 
 log = logging.getLogger(__name__)
 
@@ -53,10 +54,10 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     keep_freed_memory()
     config, device = to_plain(cfg), pick_device(cfg.parallel.device)
     check_resume(config["resume"])
-    detector = chosen_detector(cfg, device=device)
+    detector = choose_detector(cfg, device=device)
     if config["explain"]:
         explainable(detector)
-    detector = detector.deciding(decided(detector.recipe.decision, config))
+    detector = detector.with_decision(decided(detector.checkpoint.decision, config))
     files = collect(config["input"], recursive=config["recursive"])
     wanted = {name: config[name] for name in ("pages", "annotate", "explain")}
     journal = Journal(run_dir / JOURNAL, f"{detector.job} {json.dumps(wanted)}", resume=config["resume"])
@@ -137,12 +138,12 @@ def with_progress(results: Iterator[Judged], total: int) -> Generator[Judged]:
 
 def describe(detector: LoadedDetector, *, by_command: bool) -> dict[str, Any]:
     """What predictions.json says of the detector and its decision; by_command: the threshold was given."""
-    recipe, stamp = detector.recipe, detector.recipe.protocol
+    checkpoint, stamp = detector.checkpoint, detector.checkpoint.protocol
     fitted = stamp is not None and not by_command
-    decision = asdict(recipe.decision) | {
-        "threshold": recipe.decision.cut,
+    decision = asdict(checkpoint.decision) | {
+        "threshold": checkpoint.decision.cut,
         "threshold_origin": "command line" if by_command else "validation" if fitted else "default",
-        "threshold_rule": recipe.threshold_rule if fitted else None,
+        "threshold_rule": checkpoint.threshold_rule if fitted else None,
     }
     protocol = stamp and {"name": stamp.get("name"), "hash": stamp.get("hash")}
     return {
@@ -150,7 +151,7 @@ def describe(detector: LoadedDetector, *, by_command: bool) -> dict[str, Any]:
             "path": str(detector.path),
             "sha256": detector.sha256,
             "fingerprint": detector.fingerprint,
-            "net": recipe.net,
+            "net": checkpoint.net,
             "protocol": protocol,
         },
         "preprocessing": {"fingerprint": detector.preprocessing_fingerprint, **detector.preprocessing},

@@ -41,17 +41,17 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     silence_copies()
     config = to_plain(cfg)
     distortions = wanted(config)
-    detector, recipe = read_detector(Path(config["checkpoint"]))
+    detector, checkpoint = read_detector(Path(config["checkpoint"]))
     datamodule = make_datamodule(
         cfg,
-        recipe,
-        protocol=lambda: load_test_protocol(config["data"], config["split"], recipe.protocol, run_dir),
+        checkpoint,
+        protocol=lambda: load_test_protocol(config["data"], config["split"], checkpoint.protocol, run_dir),
     )
     datamodule.test_split = config["split"]
     trainer = make_trainer(config["trainer"], logger=False, enable_checkpointing=False)
     prepare(trainer, datamodule)
     rows = []
-    module = DetectorModule(detector, recipe)
+    module = DetectorModule(detector, checkpoint)
     for row in score_all(trainer, module, datamodule, distortions, resamples=config["resamples"]):
         rows.append(row)
         if trainer.is_global_zero:
@@ -63,7 +63,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
         "split": config["split"],
         "protocol": datamodule.stamp["name"],
         "protocol_hash": datamodule.stamp["hash"],
-        "threshold": recipe.decision.cut,
+        "threshold": checkpoint.decision.cut,
         "seed": config["seed"],
     }
     write_json(run_dir / "robustness.json", {**told, "rows": rows})
@@ -120,7 +120,7 @@ def row_of(
     found = evaluate(
         module.test_result[0],
         about(datamodule.manifest, split),
-        module.recipe.decision,
+        module.checkpoint.decision,
         how=Resampling(num=resamples),
     )
     videos, flat = found.levels["video"], found.flat()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,12 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from deepfake.config import build, to_plain
+from deepfake.config import build
 from deepfake.corpora.load import load_training_protocol
 from deepfake.corpora.protocols import Protocol
 from deepfake.errors import UserError
 from deepfake.io import remove_stale, short_path, write_text
+from deepfake.models.published import read_weights
 from deepfake.parallel import keep_freed_memory, return_freed_memory
 from deepfake.records import FAKE, REAL
 from deepfake.reports.plots import plot_history
@@ -28,14 +28,15 @@ from deepfake.scoring.decision import THRESHOLD_RULES, Decision, fitted
 from deepfake.signals import RUN_AGAIN, explain_early_end
 from deepfake.tasks.build import (
     build_detector,
+    eval_settings,
     face_settings,
     make_datamodule,
     make_trainer,
     prepare,
-    take_weights,
+    resolve,
 )
 from deepfake.training.callbacks import make_callbacks, silence_copies
-from deepfake.training.checkpoint import Recipe, read_checkpoint, read_recipe
+from deepfake.training.checkpoint import Checkpoint, read_checkpoint
 from deepfake.training.checkpoint_io import check_resume
 from deepfake.training.loggers import publish, tracked
 from deepfake.training.module import DetectorModule
@@ -47,29 +48,27 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
     """Extract missing faces, train, test best.ckpt, fill the run folder; the best monitored value."""
     silence_copies()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    weights = take_weights(cfg)
-    config = to_plain(cfg)
+    weights = None if cfg.weights is None else read_weights(Path(cfg.weights))
+    config = resolve(cfg, weights)
     write_text(run_dir / "config.yaml", OmegaConf.to_yaml(config))
-    recipe = Recipe(
+    checkpoint = Checkpoint(
         net=config["model"]["net"],
-        faces=face_settings(cfg).to_dict(),
-        eval_windows=config["data"]["eval_windows"],
-        eval_hop=config["data"]["eval_hop"],
-        min_track_share=config["data"]["min_track_share"],
+        faces=face_settings(cfg),
+        evaluation=eval_settings(config["data"]),
         threshold_rule=config["threshold_rule"],
-        **asdict(initial_decision(config)),
+        decision=initial_decision(config),
     )
     resume = None if config["resume"] is None else Path(config["resume"])
     if resume is not None:
-        check_resume(resume, recipe)
-    detector = build_detector(recipe.net, weights)
+        check_resume(resume, checkpoint)
+    detector = build_detector(checkpoint.net, weights)
     if getattr(detector.backbone, "grad_checkpointing", False):
         return_freed_memory()
     else:
         keep_freed_memory()
     module = DetectorModule(
         detector,
-        recipe,
+        checkpoint,
         optimizer=build(config["model"]["optimizer"]),
         schedule=build(config["schedule"]),
         label_smoothing=config["label_smoothing"],
@@ -85,7 +84,7 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
     transform = build(config["augment"])
     datamodule = make_datamodule(
         cfg,
-        recipe,
+        checkpoint,
         protocol=lambda: checked_protocol(config, run_dir, reals_only=transform.reals_only),
         transform=transform,
         seed=config["seed"],
@@ -114,7 +113,7 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
                 "test",
                 datamodule,
                 module.test_result,
-                module.recipe.decision,
+                module.checkpoint.decision,
                 resamples=config["resamples"],
             )
             publish(loggers, run_dir, datamodule.store, step=trainer.global_step, best=best)
@@ -161,7 +160,7 @@ def checked_protocol(config: dict[str, Any], run_dir: Path, *, reals_only: bool 
                 f"the {split} split of {protocol.name} is empty: check data.root and data.protocol"
             )
     if config["resume"] is not None:
-        trained_by = read_recipe(read_checkpoint(Path(config["resume"]), key="resume")).protocol
+        trained_by = read_checkpoint(Path(config["resume"]), key="resume").protocol
         if trained_by and trained_by["hash"] != protocol.hash:
             raise UserError(
                 f"resume={config['resume']}: it was trained by protocol {trained_by['name']} "

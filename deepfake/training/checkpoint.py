@@ -1,11 +1,11 @@
-"""What a checkpoint may say of its detector, checked before anything is built: it may be from anybody."""
+"""What a checkpoint holds, and how one is read: as data that may be from anybody, checked before use."""
 
 from __future__ import annotations
 
 import operator
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import version
 from math import isfinite
 from pathlib import Path
@@ -17,14 +17,15 @@ from torch import Tensor
 
 from deepfake.config import NETS, build
 from deepfake.corpora.leakage import Footprint
+from deepfake.data.windows import EvalSettings
 from deepfake.errors import UserError
 from deepfake.faces.settings import FaceSettings
 from deepfake.models.detector import Detector
 from deepfake.models.weights import Refused, first_difference, read_plain, shapes
-from deepfake.scoring.aggregate import TRACK_RULES, WINDOW_RULES, TrackRule, WindowRule
+from deepfake.scoring.aggregate import TRACK_RULES, WINDOW_RULES
 from deepfake.scoring.decision import Decision
 
-LARGEST = 65_536  # of any number in a recipe: pixels, frames, layers, hidden units
+LARGEST = 65_536  # of any number in a checkpoint's settings: pixels, frames, layers, hidden units
 NAME = re.compile(r"[\w.+-]{1,200}")  # neither paths nor addresses nor ${…}
 HYDRA_KEYS = ("_target_", "_partial_")
 # arguments of timm that fetch or read a file; pretrained= is set to false
@@ -80,118 +81,119 @@ def check_net(net: Any, place: str = "net") -> None:
             check_net(value, f"{place}[]")
 
 
-# What a checkpoint carries besides weights, as plain values: enough to predict from the one file.
-
-
 KEY = "deepfake"
 WEIGHTS = "detector."
 LIBRARIES = ("deepfake", "torch", "torchvision", "timm", "pytorch-lightning", "facenet-pytorch")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Checkpoint:
     """How to rebuild a detector and use it as it was trained.
 
-    net: config of the Detector. faces: values of FaceSettings. eval_windows, eval_hop, min_track_share: see
-    FaceDataModule. window_rule to undetermined_margin: of its Decision; threshold and temperature were fitted
-    on the validation split, the threshold by threshold_rule, None where nobody noted it. protocol: name, hash
-    and footprint of the split it was trained by; None before training.
+    net: config of the Detector. faces: how the crops that it was trained on were made. decision: threshold
+    and temperature are fitted on the validation split, the threshold by threshold_rule (None where that is
+    unknown). evaluation: which windows validation and test score. protocol: name, hash and footprint of the
+    split that it was trained by; None before training. weights: the detector's state dict; empty before they
+    are read from a file or where a module in training has them.
     """
 
     net: dict[str, Any]
-    faces: dict[str, Any]
-    eval_windows: int | None = 32
-    eval_hop: int | None = None
-    min_track_share: float = 0.25
-    window_rule: WindowRule = "mean"
-    track_rule: TrackRule = "max"
-    threshold: float = 0.5
-    temperature: float = 1.0
-    calibrate: bool = False
-    undetermined_margin: float = 0.0
+    faces: FaceSettings
+    decision: Decision = field(default_factory=Decision)
+    evaluation: EvalSettings = field(default_factory=EvalSettings)
     threshold_rule: str | None = None
     protocol: dict[str, Any] | None = None
-
-    @property
-    def face_settings(self) -> FaceSettings:
-        """The settings of the crops that the detector was trained on."""
-        return FaceSettings.from_dict(self.faces)
-
-    @property
-    def decision(self) -> Decision:
-        """How it goes from window logits to a video's prob and verdict."""
-        return Decision(**{part.name: getattr(self, part.name) for part in fields(Decision)})
-
-    def deciding(self, decision: Decision) -> Recipe:
-        """The recipe with another decision."""
-        return replace(self, **asdict(decision))
+    weights: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, with the versions of the libraries that move scores."""
-        return asdict(self) | {"versions": {name: version(name) for name in LIBRARIES}}
+        """All but the weights as plain values, with the versions of the libraries that move scores."""
+        values = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "weights"}
+        nested = {name: asdict(values[name]) for name in ("faces", "decision", "evaluation")}
+        return values | nested | {"versions": {name: version(name) for name in LIBRARIES}}
+
+    @classmethod
+    def from_dict(cls, values: Any, weights: Mapping[str, Tensor] | None = None) -> Checkpoint:
+        """Inverse of to_dict; the values may be from anybody.
+
+        Raises UserError for what no training writes, and for values by which no video can be sampled, scored
+        and decided.
+        """
+        known = {part.name for part in fields(cls)} - {"weights"}
+        if not isinstance(values, Mapping) or not known <= set(values) <= {*known, "versions"}:
+            raise UserError("its settings have not the entries of this version of deepfake")
+        check_net(values["net"])
+        if not isinstance(values["net"], Mapping) or not isinstance(values["net"].get("input"), Mapping):
+            raise UserError("its net has no input spec")
+        for name in ("faces", "decision", "evaluation"):
+            if not isinstance(values[name], Mapping):
+                raise UserError(f"{name} refused: no settings but a {type(values[name]).__name__}")
+            check_plain(values[name], name)
+        check_plain(values["threshold_rule"], "threshold_rule")
+        check_protocol(values["protocol"])
+        try:
+            checkpoint = cls(
+                net=dict(values["net"]),
+                faces=FaceSettings.from_dict(values["faces"]),
+                decision=Decision(**values["decision"]),
+                evaluation=EvalSettings(**values["evaluation"]),
+                threshold_rule=values["threshold_rule"],
+                protocol=values["protocol"],
+                weights=weights or {},
+            )
+            check_ranges(checkpoint.decision, checkpoint.evaluation)
+        except TypeError as err:
+            raise UserError(f"its settings have a value of another kind ({err})") from err
+        return checkpoint
 
 
-def read_checkpoint(path: Path, *, key: str = "checkpoint") -> dict[str, Any]:
-    """A checkpoint of this project as plain data, its recipe checked; raises UserError for anything else.
+def check_ranges(decision: Decision, evaluation: EvalSettings) -> None:
+    """Raise UserError naming the first value that no training writes, TypeError for one of another kind."""
+    most, hop = evaluation.max_windows, evaluation.hop
+    valid = {
+        "window_rule": decision.window_rule in WINDOW_RULES,
+        "track_rule": decision.track_rule in TRACK_RULES,
+        "threshold": 0 <= decision.threshold < 1.001,  # above 1: nothing is called fake
+        "temperature": decision.temperature > 0,
+        "calibrate": isinstance(decision.calibrate, bool),
+        "undetermined_margin": 0 <= decision.undetermined_margin <= 1,
+        "min_track_share": 0 <= evaluation.min_track_share <= 1,
+        "max_windows": most is None or operator.index(most) >= 1,
+        "hop": hop is None or operator.index(hop) >= 1,
+    }
+    values = asdict(decision) | asdict(evaluation)
+    if wrong := next((name for name, fits in valid.items() if not fits), None):
+        raise UserError(f"{wrong}={values[wrong]!r} refused: no rule of that name, or a number out of range")
+
+
+def read_content(path: Path, *, key: str = "checkpoint") -> dict[str, Any]:
+    """All that a checkpoint of this project holds, as plain data; raises UserError for any other file.
 
     key: of the command, under which the file was given.
     """
     if not path.is_file():
         raise UserError(f"{key}={path}: no such file")
     try:
-        checkpoint = read_plain(path)
+        content = read_plain(path)
     except Refused as err:
         raise UserError(f"{key}={path}: refused: {err}") from err
-    if not isinstance(checkpoint, Mapping) or KEY not in checkpoint:
+    if not isinstance(content, Mapping) or KEY not in content:
         raise UserError(f"{key}={path}: not written by scripts/train.py (it has no {KEY!r} entry)")
-    state = checkpoint.get("state_dict")
+    state = content.get("state_dict")
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{key}={path}: its state_dict is none of tensors")
+        raise UserError(f"{key}={path}: its state_dict holds something else than tensors")
+    return dict(content)
+
+
+def read_checkpoint(path: Path, *, key: str = "checkpoint") -> Checkpoint:
+    """The checkpoint in a file, checked; raises UserError for what scripts/train.py does not write."""
+    content = read_content(path, key=key)
+    weights = {
+        k.removeprefix(WEIGHTS): v for k, v in content["state_dict"].items() if str(k).startswith(WEIGHTS)
+    }
     try:
-        check_recipe(checkpoint)
+        return Checkpoint.from_dict(content[KEY], weights)
     except UserError as err:
         raise UserError(f"{key}={path}: {err}") from err
-    return dict(checkpoint)
-
-
-def read_recipe(checkpoint: Mapping[str, Any]) -> Recipe:
-    """The recipe in a checkpoint of ours, or of read_checkpoint."""
-    return Recipe(**{name: value for name, value in checkpoint[KEY].items() if name != "versions"})
-
-
-def check_recipe(checkpoint: Mapping[str, Any]) -> None:
-    """Raise UserError for a recipe that no training writes."""
-    recipe, known = checkpoint[KEY], {part.name for part in fields(Recipe)}
-    if not isinstance(recipe, Mapping) or not {"net", "faces"} <= set(recipe) <= {*known, "versions"}:
-        raise UserError("its recipe has not the entries of this version of deepfake")
-    apart = ("net", "protocol", "versions")
-    check_plain({name: value for name, value in recipe.items() if name not in apart}, "recipe")
-    check_net(recipe["net"])
-    check_protocol(recipe.get("protocol"))
-    check_use(read_recipe(checkpoint))
-
-
-def check_use(recipe: Recipe) -> None:
-    """Raise UserError for a recipe by which no video can be sampled, scored and judged."""
-    if not isinstance(recipe.net, Mapping) or not isinstance(recipe.net.get("input"), Mapping):
-        raise UserError("its net has no input spec")
-    try:
-        _ = recipe.face_settings
-        known = {
-            "window_rule": recipe.window_rule in WINDOW_RULES,
-            "track_rule": recipe.track_rule in TRACK_RULES,
-            "threshold": 0 <= recipe.threshold < 1.001,  # above 1: nothing is called fake
-            "temperature": recipe.temperature > 0,
-            "calibrate": isinstance(recipe.calibrate, bool),
-            "undetermined_margin": 0 <= recipe.undetermined_margin <= 1,
-            "min_track_share": 0 <= recipe.min_track_share <= 1,
-            "eval_windows": recipe.eval_windows is None or operator.index(recipe.eval_windows) >= 1,
-            "eval_hop": recipe.eval_hop is None or operator.index(recipe.eval_hop) >= 1,
-        }
-    except TypeError as err:
-        raise UserError(f"its recipe has a value of another kind ({err})") from err
-    if wrong := [name for name, fits in known.items() if not fits]:
-        raise UserError(f"recipe.{wrong[0]}={getattr(recipe, wrong[0])!r} refused: no such rule or share")
 
 
 def check_protocol(protocol: Any) -> None:
@@ -209,21 +211,19 @@ def check_protocol(protocol: Any) -> None:
         raise UserError("its protocol does not say by name what was seen")
 
 
-def read_detector(path: Path, *, device: str = "cpu") -> tuple[Detector, Recipe]:
-    """The detector of a checkpoint, ready to score, and its recipe.
+def read_detector(path: Path, *, device: str = "cpu") -> tuple[Detector, Checkpoint]:
+    """The detector of a checkpoint, ready to score, and the checkpoint.
 
     Raises UserError for a file that is no checkpoint, or one whose weights are not those of its net.
     """
     checkpoint = read_checkpoint(path)
-    recipe = read_recipe(checkpoint)
-    state = checkpoint["state_dict"]
-    weights = {k.removeprefix(WEIGHTS): v for k, v in state.items() if str(k).startswith(WEIGHTS)}
     try:
-        detector = build_net(recipe.net, weights)
-        detector.load_state_dict(weights)
+        detector = build_net(checkpoint.net, checkpoint.weights)
+        detector.load_state_dict(checkpoint.weights)
     except (ValueError, TypeError, InstantiationException, RuntimeError) as err:
         raise UserError(f"checkpoint={path}: {' '.join(str(err).split())}") from err
-    return detector.eval().to(device), recipe
+    # the detector has them now: held twice, they would only take memory
+    return detector.eval().to(device), replace(checkpoint, weights={})
 
 
 def build_net(net: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Detector:

@@ -19,7 +19,7 @@ from pytorch_lightning.loggers.csv_logs import CSVLogger, ExperimentWriter
 
 from deepfake.errors import UserError
 from deepfake.io import atomic_path, write_csv
-from deepfake.training.checkpoint import Recipe, read_checkpoint, read_recipe
+from deepfake.training.checkpoint import Checkpoint, read_checkpoint, read_content
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -101,13 +101,12 @@ class KeepSignalHandler(Callback):
     on_sanity_check_start = on_test_start = on_train_start
 
 
-def check_resume(path: Path, recipe: Recipe) -> None:
-    """Raise UserError unless a training with this recipe can resume from the checkpoint."""
-    checkpoint = read_checkpoint(path, key="resume")
-    check_paths(checkpoint, path)
-    old = read_recipe(checkpoint)
+def check_resume(path: Path, own: Checkpoint) -> None:
+    """Raise UserError unless a training that would write such checkpoints can resume from this one."""
+    check_paths(read_content(path, key="resume"), path)
+    old = read_checkpoint(path, key="resume")
     for name in ("net", "faces"):
-        if getattr(old, name) != getattr(recipe, name):
+        if getattr(old, name) != getattr(own, name):
             raise UserError(
                 f"resume={path}: its {name} settings are not those of this command; repeat the overrides "
                 f"in {path.parent.parent / '.hydra' / 'overrides.yaml'}"

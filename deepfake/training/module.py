@@ -20,7 +20,7 @@ from deepfake.scoring.aggregate import WindowScores
 from deepfake.scoring.decision import Decision, fitted
 from deepfake.scoring.evaluation import LEVELS, measure
 from deepfake.scoring.metrics import RATES, goal
-from deepfake.training.checkpoint import KEY, Recipe, read_recipe
+from deepfake.training.checkpoint import KEY, Checkpoint
 from deepfake.training.optim import Optimizers, Schedule, constant, make_optimizer
 
 
@@ -72,7 +72,7 @@ FitDecision = Callable[[Decision, WindowScores, dict[int, int]], Decision]
 class DetectorModule(pl.LightningModule):
     """Trains a detector with binary cross-entropy; scores are gathered with their keys, per video.
 
-    recipe: written into every checkpoint, with the decision that was fitted to the last validation.
+    checkpoint: written into every checkpoint, with the decision that was fitted to the last validation.
     optimizer, schedule: still waiting for what they work on. label_smoothing: share of every label that is
     moved to one half. layer_decay: see param_groups. monitor: metric of validation that a plateau watches.
     fit_decision: how a decision is fitted to scores and labels by video. seed: of dropout.
@@ -81,7 +81,7 @@ class DetectorModule(pl.LightningModule):
     def __init__(
         self,
         detector: Detector,
-        recipe: Recipe,
+        checkpoint: Checkpoint,
         *,
         optimizer: Optimizers | None = None,
         schedule: Schedule = constant,
@@ -93,7 +93,7 @@ class DetectorModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.detector = detector
-        self.recipe = recipe
+        self.checkpoint = checkpoint
         self.optimizer = optimizer
         self.schedule = schedule
         self.label_smoothing = label_smoothing
@@ -112,7 +112,7 @@ class DetectorModule(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Note by which split it is trained."""
-        self.recipe = replace(self.recipe, protocol=self.trainer.datamodule.stamp)  # type: ignore[attr-defined]
+        self.checkpoint = replace(self.checkpoint, protocol=self.trainer.datamodule.stamp)  # type: ignore[attr-defined]
 
     def on_train_epoch_start(self) -> None:
         """Begin a new mean; an epoch that is resumed in the middle goes on with its own."""
@@ -151,7 +151,8 @@ class DetectorModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Fit the decision, measure with it, and tell what watches for a plateau."""
         scores, labels = self.scores.gather()
-        self.recipe = self.recipe.deciding(self.fit_decision(self.recipe.decision, scores, labels))
+        decision = self.fit_decision(self.checkpoint.decision, scores, labels)
+        self.checkpoint = replace(self.checkpoint, decision=decision)
         measured = self._log_metrics("val", scores, labels)
         for config in self.trainer.lr_scheduler_configs:
             if isinstance(config.scheduler, ReduceLROnPlateau):
@@ -187,12 +188,13 @@ class DetectorModule(pl.LightningModule):
             scheduler.step()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the recipe."""
-        checkpoint[KEY] = self.recipe.to_dict()
+        """Add the checkpoint."""
+        checkpoint[KEY] = self.checkpoint.to_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the decision that was fitted with these weights."""
-        self.recipe = self.recipe.deciding(read_recipe(checkpoint).decision)
+        fitted_with_them = Checkpoint.from_dict(checkpoint[KEY]).decision
+        self.checkpoint = replace(self.checkpoint, decision=fitted_with_them)
 
     def _score(self, batch: SharedFrames) -> None:
         logit = self.detector.score_windows(batch.frames, batch.place)
@@ -206,7 +208,7 @@ class DetectorModule(pl.LightningModule):
         )
 
     def _log_metrics(self, stage: str, scores: WindowScores, labels: dict[int, int]) -> dict[str, float]:
-        metrics = measure(scores, labels, self.recipe.decision)
+        metrics = measure(scores, labels, self.checkpoint.decision)
         # Lightning logs numbers only; files that people read say null
         numbers = {f"{stage}/{name}": float("nan") if v is None else v for name, v in metrics.items()}
         self.log_dict(numbers)

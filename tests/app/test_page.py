@@ -103,9 +103,9 @@ def test_twenty_requests_at_once_get_each_the_answer_of_its_own_file(
     with ThreadPoolExecutor(1) as thread:  # in this one Playwright's loop may be running
         answers = thread.submit(asyncio.run, ask_all()).result()
     assert uploads(folder) == []
-    detector, recipe = read_detector(checkpoint)
+    detector, settings = read_detector(checkpoint)
     direct = {
-        file: judge(detector, recipe, str(file), extracted_faces(file, recipe.face_settings))
+        file: judge(detector, settings, str(file), extracted_faces(file, settings.faces))
         for file in set(files)
     }
     assert len({prediction.prob for prediction in direct.values()}) == len(direct) > 5
@@ -119,7 +119,7 @@ def test_twenty_requests_at_once_get_each_the_answer_of_its_own_file(
         assert windows == [
             pytest.approx([w["prob"] for w in track["windows"]], abs=1e-6) for track in expected["tracks"]
         ]
-        assert answer["threshold"] == recipe.decision.cut
+        assert answer["threshold"] == settings.decision.cut
 
 
 def test_real_troubles_are_told_in_one_sentence_each(app: tuple[str, Path], videos: list[Path]) -> None:
@@ -187,8 +187,8 @@ def test_a_dropped_video_is_uploaded_judged_and_shown(
         steps.add(re.sub(r",? (\d+ %|…)$", "", card.locator("small").first.inner_text()))
     known = "uploading|next in the queue|reading|looking for faces|scoring|drawing the video"
     assert any(re.fullmatch(known, step) for step in steps), steps
-    detector, recipe = read_detector(checkpoint)
-    direct = judge(detector, recipe, "", extracted_faces(videos[0], recipe.face_settings))
+    detector, settings = read_detector(checkpoint)
+    direct = judge(detector, settings, "", extracted_faces(videos[0], settings.faces))
     assert direct.prob is not None
     assert verdict.inner_text().lower() == direct.verdict
     assert card.locator(".chip").inner_text() == f"{direct.verdict} {direct.prob:.3f}"

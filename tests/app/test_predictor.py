@@ -17,7 +17,8 @@ from deepfake.app import jobs
 from deepfake.app.jobs import Task, UploadPredictor
 from deepfake.app.uploads import Limits
 from deepfake.errors import DecodeError, UserError
-from deepfake.prediction.predictor import judge, load_detector
+from deepfake.prediction.detector import load_detector
+from deepfake.prediction.predictor import judge
 from deepfake.reports.prediction_page import ModelFacts
 from deepfake.tasks.app import make_predictor
 from deepfake.video.write import write_video
@@ -33,7 +34,7 @@ def silent(stage: str, share: float | None) -> None:
 def made(trained: Path) -> UploadPredictor:
     detector = load_detector(trained / "checkpoints" / "best.ckpt", device="cpu")
     about = ModelFacts(
-        checkpoint="best.ckpt", threshold=detector.recipe.decision.cut, threshold_origin="fitted"
+        checkpoint="best.ckpt", threshold=detector.checkpoint.decision.cut, threshold_origin="fitted"
     )
     return UploadPredictor(detector=detector, about=about, limits=LIMITS, explain=True, report=silent)
 
@@ -56,8 +57,8 @@ def test_an_answer_is_the_direct_prediction_with_all_its_files(
     made = replace(made, report=lambda *step: told.append(step))
     found = made(task(tmp_path, video))
     detector = made.detector
-    faces = extracted_faces(video, detector.recipe.face_settings)
-    direct = judge(detector.detector, detector.recipe, "film.mov", faces).to_dict()
+    faces = extracted_faces(video, detector.checkpoint.faces)
+    direct = judge(detector.detector, detector.checkpoint, "film.mov", faces).to_dict()
     about = found["prediction"].pop("about")
     assert direct.pop("about").items() <= about.items()
     assert about["bytes"] == video.stat().st_size
@@ -96,7 +97,7 @@ def test_how_much_is_looked_at_is_chosen_as_in_prediction(
     cfg = composed("app", checkpoint, "faces=full", "threshold=0.7", "device=cpu")
     predictor = make_predictor(cfg)
     about = predictor(None)
-    assert predictor.detector.recipe.face_settings.num_clips is None
+    assert predictor.detector.checkpoint.faces.num_clips is None
     assert (about.threshold, about.threshold_origin) == (0.7, "given on the command line")
 
 

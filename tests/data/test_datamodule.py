@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from torch.utils.data import BatchSampler
 from deepfake.corpora.protocols import Protocol
 from deepfake.data.augment import Sample, WindowTransform
 from deepfake.data.datamodule import FaceDataModule
-from deepfake.data.windows import TrackFrames
+from deepfake.data.windows import EvalSettings, TrackFrames
 from deepfake.errors import UserError
 from deepfake.faces.fill import Filled, Statistics
 from deepfake.faces.settings import FaceSettings
@@ -66,13 +67,17 @@ def test_a_count_below_one_or_not_whole_is_named_before_anything_is_extracted(
     def fill(videos: object) -> Filled:
         raise AssertionError("it was extracted")
 
+    windows = {"eval_hop": "hop", "eval_windows": "max_windows"}
+    given: dict[str, Any] = {name: value}
+    if name in windows:
+        given = {"evaluation": EvalSettings(**{windows[name]: value})}  # type: ignore[arg-type]
     with pytest.raises(UserError, match=rf"data\.{name}={value}: must be a whole number of at least 1"):
         FaceDataModule(
             protocol=lambda: Protocol(name="x", videos=()),
             store=FaceStore(tmp_path, FaceSettings()),
             fill=fill,
             spec=SPEC,
-            **{name: value},
+            **given,
         )
 
 

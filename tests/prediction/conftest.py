@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from deepfake.prediction.predictor import LoadedDetector, load_detector
+from deepfake.prediction.detector import LoadedDetector, load_detector
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "video"))  # for films.py
 

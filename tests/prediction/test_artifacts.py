@@ -16,8 +16,9 @@ from deepfake.data.crops import centre_of, to_tensor, window_crops
 from deepfake.errors import DecodeError, SomeFailed, UserError
 from deepfake.faces.crops import decode_jpeg
 from deepfake.prediction import outputs as artifacts
+from deepfake.prediction.detector import LoadedDetector
 from deepfake.prediction.explain import with_heat
-from deepfake.prediction.predictor import LoadedDetector, predict_video
+from deepfake.prediction.predictor import predict_video
 from deepfake.reports.prediction_page import ModelFacts, page_name
 from deepfake.tasks import predict
 from deepfake.video.probe import scan
@@ -127,7 +128,7 @@ def test_wishes_that_cannot_be_met_are_refused_at_once(
 def test_heat_lies_on_the_part_of_the_face_that_the_detector_saw_in_that_frame(
     detector: LoadedDetector, spoken: Path
 ) -> None:
-    faces = extracted_faces(spoken, detector.recipe.face_settings)
+    faces = extracted_faces(spoken, detector.checkpoint.faces)
     prediction, seen = predict_video(spoken, detector), []
 
     def hot(_: object, crops: Tensor) -> Tensor:

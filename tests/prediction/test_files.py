@@ -13,11 +13,13 @@ import torch
 from PIL import Image
 
 import deepfake
+from deepfake.data.windows import EvalSettings
 from deepfake.errors import DecodeError, UserError
 from deepfake.faces.extract import Extracted, extract_faces
 from deepfake.parallel import Executor
+from deepfake.prediction.detector import LoadedDetector
 from deepfake.prediction.inputs import collect
-from deepfake.prediction.predictor import LoadedDetector, predict_files, read_file
+from deepfake.prediction.predictor import predict_files, read_file
 from deepfake.scoring.prediction import Prediction
 
 
@@ -128,9 +130,9 @@ def test_fingerprints_tell_weights_and_preprocessing_apart(
     assert again.sha256 != detector.sha256  # it has no protocol in it
     other_weights = deepfake.load_detector(make_checkpoint(seed=1, threshold=0.4))
     assert prints(other_weights) == (False, True, False)
-    fewer = replace(again, recipe=replace(again.recipe, eval_windows=3))
+    fewer = replace(again, checkpoint=replace(again.checkpoint, evaluation=EvalSettings(max_windows=3)))
     assert prints(fewer) == (True, False, False)
-    stricter = again.deciding(replace(again.recipe.decision, threshold=0.9))
+    stricter = again.with_decision(replace(again.checkpoint.decision, threshold=0.9))
     assert prints(stricter) == (True, True, False)
     turned = deepfake.load_detector(make_checkpoint(threshold=0.4), device="cpu")
     with torch.no_grad():

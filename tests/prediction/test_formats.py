@@ -12,8 +12,9 @@ from films import film, sound
 from PIL import Image
 
 from deepfake.parallel import Executor
+from deepfake.prediction.detector import LoadedDetector
 from deepfake.prediction.inputs import collect
-from deepfake.prediction.predictor import LoadedDetector, predict_files
+from deepfake.prediction.predictor import predict_files
 from deepfake.scoring.prediction import Prediction
 from deepfake.video.decode import IMAGE_SUFFIXES
 

@@ -10,8 +10,9 @@ import pytest
 
 from deepfake.parallel import Executor
 from deepfake.prediction import predictor as files
+from deepfake.prediction.detector import LoadedDetector
 from deepfake.prediction.inputs import collect
-from deepfake.prediction.predictor import FileRead, LoadedDetector, read_file
+from deepfake.prediction.predictor import FileRead, read_file
 
 
 def read_with_a_bad_decoder(path: Path, **how: Any) -> FileRead:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from deepfake.prediction.detector import sha256
 from deepfake.prediction.inputs import Found
 from deepfake.prediction.journal import Journal
-from deepfake.prediction.predictor import Judged, Stamp, sha256
+from deepfake.prediction.predictor import Judged, Stamp
 from deepfake.scoring.prediction import Prediction
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.video_faces import SCHEMA, VideoFaces
-from deepfake.prediction.predictor import ENOUGH_FRAMES, LoadedDetector, interval, judge, score_faces, spans
+from deepfake.prediction.detector import LoadedDetector
+from deepfake.prediction.predictor import ENOUGH_FRAMES, interval, judge, score_faces, spans
 from deepfake.records import VideoInfo
 from deepfake.scoring.aggregate import WindowScores
 from deepfake.scoring.bootstrap import window_interval
@@ -66,11 +67,11 @@ def people_on(*frames: Sequence[int]) -> VideoFaces:
 
 def test_a_person_seen_briefly_is_scored_or_counted(detector: LoadedDetector) -> None:
     faces = people_on(range(100), range(ENOUGH_FRAMES), range(ENOUGH_FRAMES - 1), range(3))
-    found = judge(detector.detector, detector.recipe, "clip.mp4", faces)
+    found = judge(detector.detector, detector.checkpoint, "clip.mp4", faces)
     assert [track.track for track in found.tracks] == [0, 1]
     assert found.reason == "not scored, since seen on fewer than 16 sampled frames: 2 people"
     assert found.verdict in ("fake", "real")
-    alone = judge(detector.detector, detector.recipe, "clip.mp4", people_on(range(3), range(2)))
+    alone = judge(detector.detector, detector.checkpoint, "clip.mp4", people_on(range(3), range(2)))
     assert ([track.frames for track in alone.tracks], alone.reason) == ([3, 2], "")
 
 
@@ -78,9 +79,9 @@ def test_windows_scored_in_blocks_have_the_same_probs(
     detector: LoadedDetector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faces = faces_on(range(40), range(40))
-    whole = score_faces(detector.detector, detector.recipe, faces)
+    whole = score_faces(detector.detector, detector.checkpoint, faces)
     monkeypatch.setattr("deepfake.prediction.predictor.WINDOWS_AT_ONCE", 7)
-    blocks = score_faces(detector.detector, detector.recipe, faces)
+    blocks = score_faces(detector.detector, detector.checkpoint, faces)
     assert blocks.logit == pytest.approx(whole.logit, abs=1e-5)
     assert blocks.frame.tolist() == whole.frame.tolist()
 
@@ -109,7 +110,7 @@ def test_a_prediction_tells_the_file_s_facts_and_where_the_track_s_prob_may_lie(
     detector: LoadedDetector,
 ) -> None:
     faces = faces_on(range(8), range(8))
-    found = judge(detector.detector, detector.recipe, "clip.mp4", faces, {"sha256": "0" * 64})
+    found = judge(detector.detector, detector.checkpoint, "clip.mp4", faces, {"sha256": "0" * 64})
     assert found.about == {
         "sha256": "0" * 64,
         "width": 320,

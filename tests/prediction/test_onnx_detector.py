@@ -21,12 +21,13 @@ from deepfake.faces.settings import FaceSettings
 from deepfake.models.detector import Detector
 from deepfake.models.heads import LSTMHead
 from deepfake.models.mesonet import Meso4
+from deepfake.prediction.detector import LoadedDetector, load_detector
 from deepfake.prediction.export import to_onnx
 from deepfake.prediction.onnx_detector import load_onnx, make_notes, read_notes, session
 from deepfake.prediction.outputs import explainable
-from deepfake.prediction.predictor import LoadedDetector, load_detector, load_scorer
 from deepfake.records import InputSpec
-from deepfake.training.checkpoint import Recipe
+from deepfake.scoring.decision import Decision
+from deepfake.training.checkpoint import Checkpoint
 
 SPEC = InputSpec(size=32, margin=1.3, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4), window=3)
 STAMP = {"name": "demo/official", "hash": "0123456789abcdef"}
@@ -36,11 +37,10 @@ NET = {
     "head": {"_target_": "deepfake.models.heads.LSTMHead", "_partial_": True, "hidden_size": 8},
     "input": {"_target_": "deepfake.records.InputSpec", **json.loads(json.dumps(asdict(SPEC)))},
 }
-RECIPE = Recipe(
+CHECKPOINT = Checkpoint(
     net=NET,
-    faces=FaceSettings(num_clips=2).to_dict(),
-    threshold=0.625,
-    temperature=0.75,
+    faces=FaceSettings(num_clips=2),
+    decision=Decision(threshold=0.625, temperature=0.75),
     protocol={**STAMP, "seen": {"train": {"identities": ["me"]}}},
 )
 
@@ -62,7 +62,7 @@ def detector(crops: torch.Tensor) -> Detector:
 @pytest.fixture(scope="module")
 def file(detector: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("onnx") / "tiny.onnx"
-    notes = make_notes(detector, RECIPE, {"network": detector.fingerprint})
+    notes = make_notes(detector, CHECKPOINT, {"network": detector.fingerprint})
     path.write_bytes(to_onnx(detector, json.dumps(notes)))
     return path
 
@@ -88,11 +88,11 @@ def test_the_parts_score_shared_frames_as_pytorch_does_and_read_each_once(
     assert np.abs(logit - expected.numpy()).max() <= 1e-6
 
 
-def test_the_file_tells_its_input_and_recipe_and_nobody_s_name_or_folder(file: Path) -> None:
-    loaded, recipe = load_onnx(file)
+def test_the_file_tells_its_input_and_checkpoint_and_nobody_s_name_or_folder(file: Path) -> None:
+    loaded, checkpoint = load_onnx(file)
     assert loaded.input == SPEC
     assert loaded.fingerprint == hashlib.sha256(file.read_bytes()).hexdigest()
-    assert recipe == replace(RECIPE, protocol=STAMP)
+    assert checkpoint == replace(CHECKPOINT, protocol=STAMP)
     content = file.read_bytes()
     assert [
         content.count(word) for word in (b"identities", b".py", str(Path(__file__).parents[2]).encode())
@@ -140,19 +140,19 @@ def with_damaged_notes(model: Any) -> None:
 
 def with_settings_unknown(model: Any) -> None:
     notes = json.loads(model.metadata_props[0].value)
-    notes["recipe"]["faces"]["colour"] = 1
+    notes["checkpoint"]["faces"]["colour"] = 1
     model.metadata_props[0].value = json.dumps(notes)
 
 
 def with_code_in_its_net(model: Any) -> None:
     notes = json.loads(model.metadata_props[0].value)
-    notes["recipe"]["net"]["backbone"]["_args_"] = ["${oc.env:HOME}"]
+    notes["checkpoint"]["net"]["backbone"]["_args_"] = ["${oc.env:HOME}"]
     model.metadata_props[0].value = json.dumps(notes)
 
 
 def with_a_foreign_rule(model: Any) -> None:
     notes = json.loads(model.metadata_props[0].value)
-    notes["recipe"]["rule"] = 1
+    notes["checkpoint"]["rule"] = 1
     model.metadata_props[0].value = json.dumps(notes)
 
 
@@ -183,7 +183,7 @@ def with_an_unknown_operation(model: Any) -> None:
         (of_another_format, "its notes have format 7, and this version reads 1"),
         (with_damaged_notes, "damaged notes"),
         (with_settings_unknown, "colour"),
-        (with_a_foreign_rule, "its recipe has not the entries of this version"),
+        (with_a_foreign_rule, "not the entries of this version"),
         (with_code_in_its_net, "refused"),
         (for_other_crops, r"its input is \[\('crops', 'UINT8', \(None, None, 3, 32, 64\)\)\], not"),
         (with_another_answer, "its output is .*prob.*, not"),
@@ -200,7 +200,7 @@ def test_what_export_did_not_write_is_refused_in_one_line(
     path = tmp_path / "other.onnx"
     path.write_bytes(model.SerializeToString())
     with pytest.raises(UserError, match=told) as caught:
-        load_scorer(path)
+        load_detector(path)
     assert "\n" not in str(caught.value)
 
 
@@ -213,7 +213,7 @@ def test_heat_maps_of_an_exported_detector_are_refused_with_the_mend(file: Path)
 def test_a_loaded_file_is_known_by_its_own_fingerprint_and_by_its_preprocessing(
     file: Path, detector: Detector
 ) -> None:
-    loaded, network = load_detector(file, device="cpu"), LoadedDetector(detector, RECIPE, Path("x.ckpt"))
+    loaded, network = load_detector(file, device="cpu"), LoadedDetector(detector, CHECKPOINT, Path("x.ckpt"))
     assert loaded.fingerprint != network.fingerprint
     assert loaded.preprocessing_fingerprint == network.preprocessing_fingerprint
     notes = onnxruntime.InferenceSession(file.read_bytes()).get_modelmeta().custom_metadata_map["deepfake"]
@@ -223,15 +223,15 @@ def test_a_loaded_file_is_known_by_its_own_fingerprint_and_by_its_preprocessing(
 def test_what_is_no_onnx_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "text.onnx"
     with pytest.raises(UserError, match=f"checkpoint={path}: no such file"):
-        load_scorer(path)
+        load_detector(path)
     path.write_text("not a model at all")
     with pytest.raises(UserError, match="not a readable ONNX file"):
-        load_scorer(path)
+        load_detector(path)
 
 
 def test_a_pt2_file_is_refused_since_reading_it_can_run_code(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"would run whatever code a \.pt2 file holds"):
-        load_scorer(tmp_path / "any.pt2")
+        load_detector(tmp_path / "any.pt2")
 
 
 @pytest.mark.parametrize("name", ["onnx", "onnxruntime"])
@@ -240,13 +240,13 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(UserError, match=f"^{name} is not installed.*uv sync --extra export"):
-        load_scorer(file)
+        load_detector(file)
 
 
 def test_notes_are_read_as_they_were_written(detector: Detector) -> None:
-    notes = make_notes(detector, RECIPE, {"network": "00"})
-    spec, recipe = read_notes(json.dumps(notes), Path("x.onnx"))
+    notes = make_notes(detector, CHECKPOINT, {"network": "00"})
+    spec, checkpoint = read_notes(json.dumps(notes), Path("x.onnx"))
     assert spec == SPEC
-    assert recipe == replace(RECIPE, protocol=STAMP)
-    assert recipe == read_notes(json.dumps(notes), Path("y.onnx"))[1]
+    assert checkpoint == replace(CHECKPOINT, protocol=STAMP)
+    assert checkpoint == read_notes(json.dumps(notes), Path("y.onnx"))[1]
     assert notes["fingerprints"] == {"network": "00"}

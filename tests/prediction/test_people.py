@@ -11,10 +11,12 @@ from multi_person_scenes import SceneVideo, kept_tracks
 from omegaconf import DictConfig
 
 import deepfake
+from deepfake.data.windows import EvalSettings
 from deepfake.parallel import Executor
+from deepfake.prediction.detector import LoadedDetector, choose_crops
 from deepfake.prediction.inputs import collect
-from deepfake.prediction.predictor import LoadedDetector, predict_files, predict_video
-from deepfake.tasks.build import chosen_detector
+from deepfake.prediction.predictor import predict_files, predict_video
+from deepfake.tasks.build import choose_detector
 
 SceneVideos = Callable[[str], SceneVideo]
 Composed = Callable[..., DictConfig]
@@ -24,7 +26,7 @@ LOOKS = ("quick", "default", "full")
 def looking(composed: Composed, checkpoint: Path, how: str) -> LoadedDetector:
     """The detector of a checkpoint with faces=how, or with so many clips."""
     faces = f"faces.num_clips={how}" if how.isdecimal() else f"faces={how}"
-    return chosen_detector(composed("predict", "input=x", f"checkpoint='{checkpoint}'", faces), device="cpu")
+    return choose_detector(composed("predict", "input=x", f"checkpoint='{checkpoint}'", faces), device="cpu")
 
 
 @pytest.mark.parametrize("how", LOOKS)
@@ -51,10 +53,11 @@ def test_every_frame_is_scored_and_nothing_is_left_behind(
 
 def test_a_detector_that_looks_elsewhere_does_another_job(quick_checkpoint: Path) -> None:
     detector = deepfake.load_detector(quick_checkpoint, device="cpu")
-    settings = detector.recipe.face_settings
-    whole = detector.looking(replace(settings, num_clips=None))
-    assert (whole.recipe.eval_windows, whole.recipe.eval_hop) == (None, 1)
-    assert detector.looking(settings).job == detector.job != whole.job
+    whole = deepfake.load_detector(quick_checkpoint, device="cpu", faces={"num_clips": "all"})
+    assert whole.checkpoint.faces == replace(detector.checkpoint.faces, num_clips=None)
+    assert whole.checkpoint.evaluation == EvalSettings(max_windows=None, hop=1)
+    as_trained = deepfake.load_detector(quick_checkpoint, device="cpu", faces={"num_clips": None})
+    assert as_trained.job == detector.job != whole.job
 
 
 @pytest.mark.parametrize(
@@ -65,10 +68,13 @@ def test_of_fewer_clips_windows_are_scored_as_densely_as_in_validation(
     quick_checkpoint: Path, own: int, most: int, num_clips: int, scored: int
 ) -> None:
     detector = deepfake.load_detector(quick_checkpoint, device="cpu")
-    settings = replace(detector.recipe.face_settings, num_clips=own)
-    recipe = replace(detector.recipe, faces=settings.to_dict(), eval_windows=most)
-    looking = replace(detector, recipe=recipe).looking(replace(settings, num_clips=num_clips))
-    assert looking.recipe.eval_windows == scored
+    trained = replace(
+        detector.checkpoint,
+        faces=replace(detector.checkpoint.faces, num_clips=own),
+        evaluation=EvalSettings(max_windows=most),
+    )
+    chosen = choose_crops(trained, detector.detector.input, {"num_clips": num_clips})
+    assert chosen.evaluation == EvalSettings(max_windows=scored)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +104,7 @@ def test_of_two_people_the_fake_one_is_the_more_suspicious_and_the_file_is_fake(
     video = scene_video(name)
     detector = looking(composed, demo_checkpoint, how)
     found = deepfake.predict_video(video.path, detector)
-    fake, real = kept_tracks(extracted_faces(video.path, detector.recipe.face_settings), video)
+    fake, real = kept_tracks(extracted_faces(video.path, detector.checkpoint.faces), video)
     assert min(fake.share, real.share) >= 0.95
     prob = {track.track: track.prob for track in found.tracks}
     assert prob[fake.track] > prob[real.track]

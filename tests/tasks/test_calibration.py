@@ -14,7 +14,7 @@ from deepfake.errors import UserError
 from deepfake.scoring.aggregate import WindowScores
 from deepfake.scoring.decision import Decision, fitted
 from deepfake.tasks import evaluate, predict, train
-from deepfake.training.checkpoint import read_checkpoint, read_recipe
+from deepfake.training.checkpoint import read_checkpoint
 
 Composed = Callable[..., DictConfig]
 FAST = ("trainer=cpu", "data.windows_per_video=1", "data.eval_windows=3", "faces.num_clips=2")
@@ -52,7 +52,7 @@ def test_permuted_test_labels_change_neither_threshold_nor_temperature(
         train.main(
             composed("train", "data=csv", f"data.root={table}", store, *FAST, *SMALL, "resamples=50"), run_dir
         )
-        decisions.append(read_recipe(read_checkpoint(run_dir / "checkpoints" / "best.ckpt")).decision)
+        decisions.append(read_checkpoint(run_dir / "checkpoints" / "best.ckpt").decision)
         scored.append(json.loads((run_dir / "metrics.json").read_text()))
     assert decisions[0] == decisions[1]
     assert decisions[0].threshold != 0.5 or decisions[0].temperature != 1
@@ -76,7 +76,7 @@ def test_the_checkpoint_holds_what_fitting_its_own_validation_scores_gives(
         *(np.array(table[name]) for name in ("track", "start", "logit", "frames")),
     )
     expected = fitted(Decision(), scores, {place: label[key] for place, key in enumerate(keys)})
-    found = read_recipe(read_checkpoint(checkpoint)).decision
+    found = read_checkpoint(checkpoint).decision
     assert found.threshold == pytest.approx(expected.threshold, abs=1e-6)
     assert found.temperature == pytest.approx(expected.temperature, rel=1e-3)
     metrics = json.loads((tmp_path / "metrics.json").read_text())

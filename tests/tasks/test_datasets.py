@@ -79,9 +79,9 @@ def test_each_dataset_is_audited_extracted_trained_on_and_evaluated(
         composed("evaluate", f"checkpoint={checkpoint}", *chosen, "trainer=cpu", *FAST[-2:]),
         run_of["evaluate"],
     )
-    _, recipe = read_detector(checkpoint)
-    assert recipe.protocol is not None
-    assert (recipe.protocol["name"], recipe.protocol["hash"]) == (protocol, about["protocol_hash"])
+    _, settings = read_detector(checkpoint)
+    assert settings.protocol is not None
+    assert (settings.protocol["name"], settings.protocol["hash"]) == (protocol, about["protocol_hash"])
     for task in ("train", "evaluate"):
         metrics = read(run_of[task] / "metrics.json")
         assert (metrics["protocol"], metrics["protocol_hash"]) == (protocol, about["protocol_hash"])

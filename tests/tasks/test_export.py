@@ -21,11 +21,13 @@ from deepfake.errors import Stopped, UserError
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.video_faces import VideoFaces
 from deepfake.models.detector import Detector
-from deepfake.prediction.predictor import judge, load_scorer
+from deepfake.prediction.detector import load_detector
+from deepfake.prediction.predictor import judge
 from deepfake.records import InputSpec
+from deepfake.scoring.decision import Decision
 from deepfake.tasks import export, predict
 from deepfake.tasks.export import check, race, random_crops
-from deepfake.training.checkpoint import Recipe, read_detector
+from deepfake.training.checkpoint import Checkpoint, read_detector
 
 Composed = Callable[..., DictConfig]
 SETTINGS = FaceSettings(num_clips=2, clip_frames=8)
@@ -79,9 +81,9 @@ class Untrained:
             grow = 2 / float(logits.std())
             linear.weight *= grow
             linear.bias.fill_(grow * (float(linear.bias) - float(logits.mean())))
-        recipe = Recipe(net=net, faces=SETTINGS.to_dict(), threshold=0.375)
+        checkpoint = Checkpoint(net=net, faces=SETTINGS, decision=Decision(threshold=0.375))
         state = {f"detector.{name}": values for name, values in detector.state_dict().items()}
-        torch.save({"deepfake": recipe.to_dict(), "state_dict": state}, path)
+        torch.save({"deepfake": checkpoint.to_dict(), "state_dict": state}, path)
         return path
 
 
@@ -96,15 +98,16 @@ def untrained(
 def test_an_onnx_file_says_of_videos_what_pytorch_says(
     composed: Composed, untrained: Untrained, faces: dict[str, VideoFaces], tmp_path: Path, model: str
 ) -> None:
-    checkpoint = untrained.checkpoint(model)
-    export.main(composed("export", f"checkpoint={checkpoint}", "repeats=0"), tmp_path)
-    detector, recipe = read_detector(checkpoint)
-    loaded, same = load_scorer(tmp_path / f"{model}.onnx")
-    assert same == recipe
+    file = untrained.checkpoint(model)
+    export.main(composed("export", f"checkpoint={file}", "repeats=0"), tmp_path)
+    detector, checkpoint = read_detector(file)
+    exported = load_detector(tmp_path / f"{model}.onnx", device="cpu")
+    loaded, same = exported.detector, exported.checkpoint
+    assert same == checkpoint
     assert loaded.input == detector.input
     windows: list[tuple[float, float]] = []
     for name, own in faces.items():
-        ours, theirs = judge(detector, recipe, name, own), judge(loaded, same, name, own)
+        ours, theirs = judge(detector, checkpoint, name, own), judge(loaded, same, name, own)
         assert ours.prob is not None
         assert theirs.prob is not None
         assert abs(ours.prob - theirs.prob) <= 1e-4
@@ -171,13 +174,13 @@ def test_the_export_of_a_training_predicts_alike_and_its_card_tells_what_the_run
         predict.main(composed("predict", *command), tmp_path)
 
     card = json.loads((tmp_path / "best.card.json").read_text())
-    detector, recipe = read_detector(best)
+    detector, checkpoint = read_detector(best)
     metrics = json.loads((trained / "metrics.json").read_text())
     assert card["metrics"] == metrics
-    assert recipe.protocol is not None
-    assert card["protocol"] == {"name": recipe.protocol["name"], "hash": metrics["protocol_hash"]}
-    assert card["score"]["threshold"] == recipe.threshold
-    assert card["faces"] == recipe.face_settings.to_dict()
+    assert checkpoint.protocol is not None
+    assert card["protocol"] == {"name": checkpoint.protocol["name"], "hash": metrics["protocol_hash"]}
+    assert card["score"]["threshold"] == checkpoint.decision.threshold
+    assert card["faces"] == checkpoint.faces.to_dict()
     assert (
         InputSpec(**{k: v for k, v in card["input"].items() if k not in ("dtype", "colours")})
         == detector.input
@@ -196,7 +199,7 @@ def test_the_export_of_a_training_predicts_alike_and_its_card_tells_what_the_run
     for told in (
         "# Model card: best.onnx",
         "Its training videos are drawn by a program",
-        f"fitted on the validation split of {recipe.protocol['name']}",
+        f"fitted on the validation split of {checkpoint.protocol['name']}",
         f"hash `{metrics['protocol_hash']}`",
         card["file"]["sha256"],
         "AUROC of videos (test)",
@@ -221,8 +224,8 @@ def test_published_weights_are_exported_without_a_checkpoint(
 ) -> None:
     command = ("model=meso", f"weights={mesonet_files}/Meso4_DF.h5", "repeats=0")
     export.main(composed("export", *command), tmp_path)
-    loaded, recipe = load_scorer(tmp_path / "Meso4_DF.onnx")
-    assert (loaded.input.size, recipe.protocol) == (256, None)
+    loaded = load_detector(tmp_path / "Meso4_DF.onnx", device="cpu")
+    assert (loaded.detector.input.size, loaded.checkpoint.protocol) == (256, None)
     assert "Published weights" in (tmp_path / "Meso4_DF.card.md").read_text()
 
 
@@ -236,7 +239,7 @@ def test_a_file_that_is_there_is_replaced_only_when_told(
         export.main(composed("export", *command), tmp_path)
     assert output.read_text() == "precious"
     export.main(composed("export", *command, "overwrite=true"), tmp_path)
-    assert load_scorer(output)[0].input.size == 64
+    assert load_detector(output, device="cpu").detector.input.size == 64
     with pytest.raises(UserError, match="exported already"):
         export.main(composed("export", f"checkpoint={output}", "repeats=0"), tmp_path)
 

@@ -155,9 +155,9 @@ def test_resuming_with_another_model_is_refused(
 
 
 def test_one_file_is_enough_to_load_a_detector(trained: Path) -> None:
-    detector, recipe = read_detector(trained / "checkpoints" / "best.ckpt")
+    detector, checkpoint = read_detector(trained / "checkpoints" / "best.ckpt")
     assert detector.input.size == 256
-    assert recipe.face_settings.num_clips == 2
+    assert checkpoint.faces.num_clips == 2
     assert not detector.training
 
 

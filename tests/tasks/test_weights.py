@@ -8,17 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from deepfake.config import to_plain
 from deepfake.errors import UserError
 from deepfake.faces.settings import FaceSettings
-from deepfake.prediction.predictor import load_detector
+from deepfake.models.published import read_weights
 from deepfake.tasks import predict, train
-from deepfake.tasks.build import build_detector, chosen_detector, take_weights
-from deepfake.training.checkpoint import read_checkpoint, read_recipe
+from deepfake.tasks.build import build_detector, choose_detector, resolve
 
 Composed = Callable[..., DictConfig]
 SHARED = Path(__file__).parents[2].parent / "shared"
@@ -46,8 +43,9 @@ def test_a_model_wants_the_crops_of_its_weights_unless_told_otherwise(
     composed: Composed, older: Path
 ) -> None:
     cfg = composed("train", f"weights={older}", "model.std=[0.5,0.5,0.5]")
-    weights = take_weights(cfg)
-    net = to_plain(cfg)["model"]["net"]
+    weights = read_weights(older)
+    net = resolve(cfg, weights)["model"]["net"]
+    assert cfg.published == {}
     assert net["backbone"]["image_size"] == net["input"]["size"] == 224
     assert (net["input"]["margin"], net["input"]["mean"]) == (1.05, IMAGENET_MEAN)
     assert net["input"]["std"] == [0.5, 0.5, 0.5]
@@ -58,16 +56,15 @@ def test_a_model_wants_the_crops_of_its_weights_unless_told_otherwise(
 
 def test_an_image_size_that_the_weights_are_not_for_is_named(composed: Composed, older: Path) -> None:
     cfg = composed("train", f"weights={older}", "model.image_size=256")
-    weights = take_weights(cfg)
+    weights = read_weights(older)
     text = r"dense\.weight is \(16, 1024\) in the model and \(16, 784\) in the file.*model\.image_size"
     with pytest.raises(UserError, match=text):
-        build_detector(to_plain(cfg.model.net), weights)
+        build_detector(resolve(cfg, weights)["model"]["net"], weights)
 
 
 def test_without_weights_a_model_keeps_its_own_defaults(composed: Composed) -> None:
     cfg = composed("train", "model=efficientnet")
-    assert take_weights(cfg) is None
-    spec = to_plain(cfg)["model"]["net"]["input"]
+    spec = resolve(cfg, None)["model"]["net"]["input"]
     assert (spec["size"], spec["margin"], spec["mean"]) == (224, 1.3, IMAGENET_MEAN)
 
 
@@ -121,7 +118,7 @@ def test_a_command_that_cannot_be_meant_is_refused_with_the_mend(
     places = {"older": older, "ckpt": trained / "checkpoints" / "best.ckpt"}
     filled = [argument.format(**places) for argument in arguments]
     with pytest.raises(UserError, match=message):
-        chosen_detector(composed("predict", "input=x.mp4", *filled), device="cpu")
+        choose_detector(composed("predict", "input=x.mp4", *filled), device="cpu")
 
 
 @pytest.mark.parametrize("given", ["checkpoint={ckpt}", "weights={older} model=meso"])
@@ -146,11 +143,13 @@ def test_how_much_is_looked_at_is_chosen_and_how_faces_are_cut_is_not(
     windows: tuple[int | None, int | None],
 ) -> None:
     own = FaceSettings(min_face_px=64, margin=1.7)
-    filled = given.format(ckpt=make_checkpoint(faces=own.to_dict()), older=older).split()
-    recipe = chosen_detector(composed("predict", "input=x", *filled, *look.split()), device="cpu").recipe
-    settings = recipe.face_settings
+    filled = given.format(ckpt=make_checkpoint(faces=own), older=older).split()
+    checkpoint = choose_detector(
+        composed("predict", "input=x", *filled, *look.split()), device="cpu"
+    ).checkpoint
+    settings = checkpoint.faces
     assert (settings.num_clips, settings.clip_frames) == sampled
-    assert (recipe.eval_windows, recipe.eval_hop) == windows
+    assert (checkpoint.evaluation.max_windows, checkpoint.evaluation.hop) == windows
     unchanged = own if "checkpoint" in given else FaceSettings()
     quick = "quick" in look
     assert settings == replace(unchanged, num_clips=sampled[0], clip_frames=sampled[1], at_key_frames=quick)
@@ -160,32 +159,19 @@ def test_by_default_a_checkpoint_looks_at_as_much_as_in_its_test(
     composed: Composed, make_checkpoint: Callable[..., Path]
 ) -> None:
     own = FaceSettings(num_clips=2, clip_frames=9)
-    cfg = composed("predict", "input=x", f"checkpoint={make_checkpoint(faces=own.to_dict())}")
-    assert chosen_detector(cfg, device="cpu").recipe.face_settings == own
+    cfg = composed("predict", "input=x", f"checkpoint={make_checkpoint(faces=own)}")
+    assert choose_detector(cfg, device="cpu").checkpoint.faces == own
 
 
-def test_what_the_command_names_counts_though_it_is_the_usual(
-    composed: Composed, make_checkpoint: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("given", "num_clips"), [("16", 16), ("all", None), ("null", 2)])
+def test_what_the_command_names_counts_and_null_is_as_trained(
+    composed: Composed, make_checkpoint: Callable[..., Path], given: str, num_clips: int | None
 ) -> None:
-    own = FaceSettings(num_clips=2, clip_frames=9)
-    arguments = ("input=x", f"checkpoint={make_checkpoint(faces=own.to_dict())}", "faces.num_clips=16")
-    monkeypatch.setattr(HydraConfig.instance(), "cfg", composed("predict", *arguments, hydra=True))
-    cfg = composed("predict", *arguments)
-    assert chosen_detector(cfg, device="cpu").recipe.face_settings == replace(own, num_clips=16)
-
-
-def test_an_older_checkpoint_predicts_and_tells_people_apart_as_this_version_does(
-    composed: Composed, make_checkpoint: Callable[..., Path]
-) -> None:
-    names = ("cut_distance", "look_near", "look_far")
-    old = {name: value for name, value in FaceSettings().to_dict().items() if name not in names}
-    checkpoint = make_checkpoint(faces=old)
-    assert read_recipe(read_checkpoint(checkpoint)).face_settings.look_near is None
-    cfg = composed("predict", "input=x", f"checkpoint={checkpoint}")
-    assert chosen_detector(cfg, device="cpu").recipe.face_settings == FaceSettings()
-    assert load_detector(checkpoint, device="cpu").recipe.face_settings == FaceSettings()
-    cfg.faces.look_near = 0.3
-    assert chosen_detector(cfg, device="cpu").recipe.face_settings == FaceSettings(look_near=0.3)
+    own = FaceSettings(num_clips=2, clip_frames=9, look_near=0.3)
+    cfg = composed(
+        "predict", "input=x", f"checkpoint={make_checkpoint(faces=own)}", f"faces.num_clips={given}"
+    )
+    assert choose_detector(cfg, device="cpu").checkpoint.faces == replace(own, num_clips=num_clips)
 
 
 def test_the_published_meso4_tells_a_real_fake_from_its_original(

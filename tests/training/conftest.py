@@ -14,7 +14,8 @@ from deepfake.models.detector import Detector
 from deepfake.models.heads import LinearHead
 from deepfake.models.mesonet import Meso4
 from deepfake.records import InputSpec
-from deepfake.training.checkpoint import Recipe
+from deepfake.scoring.decision import Decision
+from deepfake.training.checkpoint import Checkpoint
 from deepfake.training.module import DetectorModule
 
 
@@ -29,8 +30,8 @@ def detector() -> Detector:
 @pytest.fixture
 def make_module(detector: Detector) -> Callable[..., DetectorModule]:
     """A module of the detector with other options."""
-    recipe = Recipe(net={}, faces=FaceSettings().to_dict(), threshold=0.9)
-    return partial(DetectorModule, detector, recipe)
+    checkpoint = Checkpoint(net={}, faces=FaceSettings(), decision=Decision(threshold=0.9))
+    return partial(DetectorModule, detector, checkpoint)
 
 
 class NoiseData(pl.LightningDataModule):

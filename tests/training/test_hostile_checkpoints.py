@@ -25,7 +25,7 @@ from deepfake.models.published import read_weights
 from deepfake.models.weights import Outline, Refused, read_plain
 from deepfake.records import InputSpec
 from deepfake.tasks import evaluate, predict, train
-from deepfake.training.checkpoint import Recipe, read_detector
+from deepfake.training.checkpoint import Checkpoint, read_detector
 
 Composed = Callable[..., DictConfig]
 Content = dict[str, Any]
@@ -55,7 +55,7 @@ def honest() -> Content:
     protocol = {"name": "demo/official", "hash": "0" * 16, "seen": {"train": seen(), "val": seen()}}
     return {
         "state_dict": OrderedDict((f"detector.{name}", value) for name, value in state.items()),
-        "deepfake": Recipe(net=copy.deepcopy(NET), faces={"num_clips": 2}, protocol=protocol).to_dict(),
+        "deepfake": Checkpoint(net=copy.deepcopy(NET), faces={"num_clips": 2}, protocol=protocol).to_dict(),
         "optimizer_states": [{"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 0.1}]}],
         "callbacks": {},
     }
@@ -87,10 +87,14 @@ def with_net(path: Path, change: Callable[[Content], object]) -> None:
     torch.save(content, path)
 
 
-def with_recipe(path: Path, **values: Any) -> None:
+def with_settings(path: Path, **values: Any) -> None:
     content = honest()
     content["deepfake"] |= values
     torch.save(content, path)
+
+
+def with_decision(path: Path, **values: Any) -> None:
+    with_settings(path, decision=honest()["deepfake"]["decision"] | values)
 
 
 def with_state(path: Path, change: Callable[[torch.Tensor], Any]) -> None:
@@ -172,7 +176,9 @@ def bomb(path: Path) -> None:
 Make = Callable[[Path, Path], object]
 # each writes a file that would make the canary
 PAYLOADS: dict[str, Make] = {
-    "os.system in the recipe": lambda path, canary: torch.save(honest() | {"deepfake": touch(canary)}, path),
+    "os.system in the settings": lambda path, canary: torch.save(
+        honest() | {"deepfake": touch(canary)}, path
+    ),
     "eval among the weights": lambda path, canary: torch.save(
         {**honest(), "state_dict": {"x": Call(eval, f"open({str(canary)!r}, 'w')")}}, path
     ),
@@ -251,14 +257,14 @@ RECIPES: dict[str, Callable[[Path], object]] = {
     "a number beyond all": lambda path: with_net(path, lambda net: net["head"].update(hidden_size=10**15)),
     "a crop of 5,000 pixels": lambda path: with_net(path, lambda net: net["input"].update(size=5000)),
     "a size that is no number": lambda path: with_net(path, lambda net: net["input"].update(size="x")),
-    "no net at all": lambda path: with_recipe(path, net=None),
-    "a recipe of other entries": lambda path: with_recipe(path, run="x"),
-    "a billion clips": lambda path: with_recipe(path, faces={"num_clips": 10**9}),
-    "faces of another kind": lambda path: with_recipe(path, faces={"num_clips": "many"}),
-    "a threshold that is none": lambda path: with_recipe(path, threshold=nan),
-    "a rule that nobody knows": lambda path: with_recipe(path, window_rule="best"),
-    "a temperature of 0": lambda path: with_recipe(path, temperature=0),
-    "a protocol that is a list": lambda path: with_recipe(path, protocol=["x"]),
+    "no net at all": lambda path: with_settings(path, net=None),
+    "a checkpoint of other entries": lambda path: with_settings(path, run="x"),
+    "a billion clips": lambda path: with_settings(path, faces={"num_clips": 10**9}),
+    "faces of another kind": lambda path: with_settings(path, faces={"num_clips": "many"}),
+    "a threshold that is none": lambda path: with_decision(path, threshold=nan),
+    "a rule that nobody knows": lambda path: with_decision(path, window_rule="best"),
+    "a temperature of 0": lambda path: with_decision(path, temperature=0),
+    "a protocol that is a list": lambda path: with_settings(path, protocol=["x"]),
     "weights that are no numbers": lambda path: with_state(path, lambda value: value * nan),
     "weights of another shape": lambda path: with_state(path, lambda value: value[:, :1].clone()),
     "weights of another type": lambda path: with_state(path, lambda value: value.long()),
@@ -284,11 +290,11 @@ def refused(key: str, path: Path, job: Callable[[], object]) -> None:
 
 def test_the_honest_checkpoint_is_loaded(places: tuple[Path, Path]) -> None:
     torch.save(honest(), places[0])
-    detector, recipe = read_detector(places[0])
+    detector, checkpoint = read_detector(places[0])
     assert torch.equal(
         detector.backbone.dense.weight, honest()["state_dict"]["detector.backbone.dense.weight"]
     )
-    assert recipe.face_settings.num_clips == 2
+    assert checkpoint.faces.num_clips == 2
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
@@ -315,7 +321,7 @@ def test_code_in_a_checkpoint_is_refused_wherever_a_checkpoint_is_read_and_does_
 
 def test_those_payloads_do_make_the_canary_where_pickles_are_trusted(places: tuple[Path, Path]) -> None:
     path, canary = places
-    for name in ("os.system in the recipe", "before torch 1.6", "exec in the state of the optimizer"):
+    for name in ("os.system in the settings", "before torch 1.6", "exec in the state of the optimizer"):
         PAYLOADS[name](path, canary)
         torch.load(path, weights_only=False)
         assert canary.exists(), name
@@ -332,7 +338,7 @@ def test_a_file_that_asks_for_more_than_it_holds_is_refused(places: tuple[Path, 
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_that_no_training_writes_is_refused(
+def test_a_checkpoint_that_no_training_writes_is_refused(
     composed: Composed, places: tuple[Path, Path], name: str
 ) -> None:
     path, _ = places

@@ -7,7 +7,7 @@ import torch
 from deepfake.data.dataset import Batch
 from deepfake.scoring.decision import Decision
 from deepfake.scoring.metrics import goal
-from deepfake.training.checkpoint import KEY, read_recipe
+from deepfake.training.checkpoint import KEY
 from deepfake.training.module import DetectorModule
 
 MakeModule = Callable[..., DetectorModule]
@@ -21,14 +21,9 @@ def batch(*labels: int) -> Batch:
 
 def test_the_decision_is_that_of_the_checkpoint_whose_weights_are_loaded(make_module: MakeModule) -> None:
     module = make_module()
-    written = replace(module.recipe, threshold=0.3, temperature=1.7, window_rule="median")
+    written = replace(module.checkpoint, net={"input": {}}, decision=Decision(threshold=0.3, temperature=1.7))
     module.on_load_checkpoint({KEY: written.to_dict()})
-    assert module.recipe.decision == Decision(threshold=0.3, temperature=1.7, window_rule="median")
-
-
-def test_a_checkpoint_from_before_temperatures_is_read_as_it_was_meant() -> None:
-    old = {"net": {}, "faces": {}, "track_rule": "mean", "threshold": 0.4, "versions": {}}
-    assert read_recipe({KEY: old}).decision == Decision(track_rule="mean", threshold=0.4)
+    assert module.checkpoint.decision == written.decision
 
 
 @pytest.mark.parametrize(("smoothing", "targets"), [(0.0, (0.0, 1.0)), (0.2, (0.1, 0.9))])
