@@ -18,6 +18,7 @@ import torch
 from omegaconf import DictConfig
 
 from deepfake.errors import UserError
+from deepfake.faces.settings import FaceSettings
 from deepfake.models.detector import Detector
 from deepfake.models.heads import LinearHead
 from deepfake.models.mesonet import Meso4
@@ -53,9 +54,10 @@ def honest() -> Content:
     spec = InputSpec(size=32, margin=1.3, mean=(0, 0, 0), std=(1, 1, 1))
     state = Detector(Meso4(image_size=32), LinearHead, spec).state_dict()
     protocol = {"name": "demo/official", "hash": "0" * 16, "seen": {"train": seen(), "val": seen()}}
+    checkpoint = Checkpoint(net=copy.deepcopy(NET), faces=FaceSettings(num_clips=2), protocol=protocol)
     return {
         "state_dict": OrderedDict((f"detector.{name}", value) for name, value in state.items()),
-        "deepfake": Checkpoint(net=copy.deepcopy(NET), faces={"num_clips": 2}, protocol=protocol).to_dict(),
+        "deepfake": checkpoint.to_dict(),
         "optimizer_states": [{"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 0.1}]}],
         "callbacks": {},
     }
