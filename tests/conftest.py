@@ -1,7 +1,9 @@
+import logging
 import os
 import shutil
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -45,6 +47,54 @@ def composed() -> Callable[..., DictConfig]:
             return compose(task, list(overrides), return_hydra_config=hydra)
 
     return make
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The exit status of a command, and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Ended]]:
+    """Run a script's command in this process: command("train", "model=meso"); two minutes are its limit.
+
+    Not for command lines that Hydra refuses itself: it takes a coverage measurement for a debugger, and raises.
+    """
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    monkeypatch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
+
+    def run(task: str, *arguments: str) -> Ended:
+        from deepfake import cli
+
+        module = (
+            f"benchmarks.{'run' if task == 'benchmark' else task}" if task in ("benchmark", "fuzz") else None
+        )
+        GlobalHydra.instance().clear()
+        monkeypatch.setattr(sys, "argv", [f"{task}.py", *arguments])
+        capsys.readouterr()
+        signal.alarm(120)
+        try:
+            with warnings.catch_warnings(), pytest.raises(SystemExit) as ended:
+                cli.run(task, module)
+        finally:
+            signal.alarm(0)
+        printed = capsys.readouterr()
+        return Ended(int(ended.value.code or 0), printed.out, printed.err)
+
+    yield run
+    for handler in root.handlers[:]:
+        if handler not in handlers:
+            handler.close()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    GlobalHydra.instance().clear()
 
 
 def shared_folder(*parts: str) -> Path:
