@@ -64,7 +64,7 @@ def command(
 ) -> Iterator[Callable[..., Ended]]:
     """Run a script's command in this process: command("train", "model=meso"); two minutes are its limit.
 
-    Not for command lines that Hydra refuses itself: it takes a coverage measurement for a debugger, and raises.
+    Not for command lines that Hydra refuses itself: it raises where it takes coverage for a debugger.
     """
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level

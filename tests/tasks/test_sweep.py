@@ -52,34 +52,29 @@ def listed(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_a_job_with_a_mistake_is_a_row_stops_no_other_and_makes_the_status_2(
-    listed: Path, tmp_path: Path, launcher: str
-) -> None:
-    folder = tmp_path / "sweep"
-    done = call(
-        "audit", folder, "-m", "data=folder", f"data.root=none,{listed}", f"hydra/launcher={launcher}"
-    )
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert column(folder, "status") == ["mistake", "done"]
-    assert column(folder, "data.root") == ["none", str(listed)]
-    assert [error[:30] for error in column(folder, "error")] == ["data.root=none: no such folder", ""]
-    assert [float(seconds) > 0 for seconds in column(folder, "seconds")] == [True, True]
-    assert "data.root=none: no such folder" in done.stdout
-
-
-@pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_a_job_that_breaks_is_a_row_stops_no_other_and_makes_the_status_1(
+def test_jobs_that_end_badly_are_rows_stop_no_other_and_make_the_status(
     listed: Path, tmp_path: Path, launcher: str
 ) -> None:
     (listed / "corpus.json").write_text("no JSON")  # which demo reads and folder does not
     folder = tmp_path / "sweep"
-    done = call(
-        "audit", folder, "-m", "data=demo,folder", f"data.root={listed}", f"hydra/launcher={launcher}"
-    )
+    matrix = ("data=demo,folder", "data.protocol=official,nonsense")
+    done = call("audit", folder, "-m", *matrix, f"data.root={listed}", f"hydra/launcher={launcher}")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert column(folder, "status") == ["failed", "failed", "done", "mistake"]
+    assert column(folder, "data") == ["demo", "demo", "folder", "folder"]
+    broken, again, fine, mistake = column(folder, "error")
+    assert broken == again == "JSONDecodeError: Expecting value: line 1 column 1 (char 0)"
+    assert fine == ""
+    assert mistake.startswith("data.protocol=nonsense")
+    assert mistake in done.stdout
+    assert all(float(seconds) > 0 for seconds in column(folder, "seconds"))
+
+
+def test_a_job_that_breaks_makes_the_status_1(listed: Path, tmp_path: Path) -> None:
+    (listed / "corpus.json").write_text("no JSON")
+    done = call("audit", tmp_path / "sweep", "-m", "data=demo,folder", f"data.root={listed}")
     assert done.returncode == 1, done.stdout + done.stderr
-    assert column(folder, "status") == ["failed", "done"]
-    assert column(folder, "data") == ["demo", "folder"]
-    assert column(folder, "error") == ["JSONDecodeError: Expecting value: line 1 column 1 (char 0)", ""]
+    assert column(tmp_path / "sweep", "status") == ["failed", "done"]
 
 
 def test_a_sweep_counts_its_own_jobs_only_but_its_table_holds_all_of_the_folder(
