@@ -40,7 +40,7 @@ from deepfake.faces.store import FaceStore
 from deepfake.faces.video_faces import VideoFaces
 from deepfake.parallel import num_cores, progress_bar
 from deepfake.records import Video
-from deepfake.video.decode import decord_can, read_frames
+from deepfake.video.decode import decord_is_exact, read_frames
 from deepfake.video.probe import open_video, scan
 
 
@@ -71,7 +71,7 @@ def fastest_reader(path: Path) -> str:
     """
     seconds = {}
     for name, decode in READERS.items():
-        if name != "decord" or decord_can(scan(path)):
+        if name != "decord" or decord_is_exact(scan(path)):
             start = perf_counter()
             if not decode(path):
                 raise DecodeError(f"{path}: no frame in it")

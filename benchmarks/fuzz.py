@@ -37,7 +37,7 @@ from deepfake.io import short_path
 from deepfake.prediction.inputs import collect
 from deepfake.reports.html import TextConsole
 from deepfake.video.probe import open_video
-from deepfake.video.write import scheduling_kept
+from deepfake.video.write import keep_scheduling
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def render_films(folder: Path) -> list[Path]:
 
 def write_film(path: Path, frames: Sequence[np.ndarray], codec: str, options: dict[str, str]) -> None:
     """Encode rgb frames (H, W, 3) uint8 of one even size at 25 frames a second."""
-    with scheduling_kept(), av.open(str(path), "w") as container:
+    with keep_scheduling(), av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25, options=options)
         assert isinstance(stream, av.VideoStream)
         stream.height, stream.width = frames[0].shape[:2]

@@ -115,13 +115,13 @@ def encode(folder: Path, codec: Codec) -> None:
     """Write the film; ValueError if no encoder is there."""
     import av
 
-    from deepfake.video.write import scheduling_kept
+    from deepfake.video.write import keep_scheduling
 
     encoder = next((name for name in codec.encoders if name in av.codecs_available), None)
     if encoder is None:
         raise ValueError(f"PyAV was built without {', '.join(codec.encoders)}")
     unfinished = folder / f"unfinished.{codec.container}"
-    with scheduling_kept(), av.open(str(unfinished), "w") as file:
+    with keep_scheduling(), av.open(str(unfinished), "w") as file:
         stream = file.add_stream(encoder, rate=25, options={"crf": "20"} if "lib" in encoder else {})
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, codec.pixels

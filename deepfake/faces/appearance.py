@@ -14,7 +14,7 @@ import numpy as np
 
 from deepfake.faces.crops import square_around, within
 from deepfake.records import Frames
-from deepfake.video.decode import size_of, small_yuv
+from deepfake.video.decode import frame_size, resized_yuv
 
 SIDE_PX = 32
 SCENE_PX = (128, 72)
@@ -28,11 +28,11 @@ SCENE_BINS, SCENE_COLOURS = [16, 8, 8], (64, 192)
 
 def face_look(frames: Sequence[np.ndarray], place: int, box: np.ndarray) -> np.ndarray:
     """The look of a face (1024,) float32: frames (H, W, 3) uint8 RGB, box (4,) xyxy in pixels of one."""
-    height, width = size_of(frames, place)
+    height, width = frame_size(frames, place)
     x0, y0, side = square_around(box, REACH)
     part = within(y0, y0 + side, height), within(x0, x0 + side, width)
     # averages over the whole of a large face would take ten times as long
-    yuv = small_yuv(frames, place, (2 * SIDE_PX, 2 * SIDE_PX), part, interpolation=cv2.INTER_LINEAR)
+    yuv = resized_yuv(frames, place, (2 * SIDE_PX, 2 * SIDE_PX), part, interpolation=cv2.INTER_LINEAR)
     yuv = cv2.resize(yuv, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
     bands = [histogram(yuv, FACE_BINS, FACE_COLOURS, mask) for mask in band_masks()]
     return np.concatenate(bands) / np.float32(np.sqrt(BANDS))
@@ -41,7 +41,7 @@ def face_look(frames: Sequence[np.ndarray], place: int, box: np.ndarray) -> np.n
 def scene_look(frames: Sequence[np.ndarray], place: int) -> np.ndarray:
     """The look of a whole frame (1024,) float32."""
     # each pixel as it is: averages over many would hide a scene's colours
-    yuv = small_yuv(frames, place, SCENE_PX, interpolation=cv2.INTER_NEAREST)
+    yuv = resized_yuv(frames, place, SCENE_PX, interpolation=cv2.INTER_NEAREST)
     return histogram(yuv, SCENE_BINS, SCENE_COLOURS, None)
 
 

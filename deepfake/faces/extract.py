@@ -26,7 +26,7 @@ from deepfake.faces.settings import FaceSettings
 from deepfake.faces.tracker import Follower, Shot, box_array, follower_for
 from deepfake.faces.video_faces import SCHEMA, VideoFaces, to_table
 from deepfake.records import Detections, Frames, VideoInfo
-from deepfake.video.decode import IMAGE_SUFFIXES, read_clips, read_image, shown_part, size_of
+from deepfake.video.decode import IMAGE_SUFFIXES, frame_size, read_clips, read_image, rgb_region
 from deepfake.video.limits import LIMITS, Limits
 from deepfake.video.probe import scan
 from deepfake.video.sampling import clip_indices, key_frame_clips, timed_clip_indices
@@ -216,8 +216,8 @@ def cut_crops(
         if not here:
             continue
         squares = [square_around(boxes[track, step], settings.margin) for track, _ in here]
-        rows, columns = around(squares, size_of(frames.rgb, step))
-        rgb = shown_part(frames.rgb, step, (rows, columns))
+        rows, columns = around(squares, frame_size(frames.rgb, step))
+        rgb = rgb_region(frames.rgb, step, (rows, columns))
         for (track, which), square in zip(here, squares, strict=True):
             box, found = boxes[track, step], detections[step]
             x0, y0, side = square

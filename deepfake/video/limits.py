@@ -1,4 +1,4 @@
-"""What a file may be before it is opened, and before anything in it is decoded."""
+"""Limits of the files that are read, checked before a file is opened or anything in it is decoded."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ DEMUXERS = ",".join(
     "mov matroska avi flv asf ogg mpeg mpegvideo mpegts mxf dv ivf gif h264 hevc m4v obu yuv4mpegpipe"
     " mp3 wav flac aac".split()
 )
-"""What FFmpeg may take a file for: formats that hold pictures and sound themselves.
+"""Formats that FFmpeg may read: those that contain pictures and sound themselves.
 
-Never a playlist, a list or a description of a session (HLS, DASH, concat, SDP), which names other files and
-addresses that FFmpeg would then open.
+Playlists, lists and session descriptions (HLS, DASH, concat, SDP) are not among them: they name other files
+and URLs that FFmpeg would then open.
 """
 PADDED, PADDING_PX = 1.25, 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The largest file that is read, as in conf/limits; None is no limit.
+    """The largest file that is read, as in conf/limits; None means no limit.
 
     max_pixels: width × height of a video's frames; max_image_pixels: of a still image. max_frames,
-    max_seconds: length of a video. max_streams: pictures, sounds and others in it. max_bytes: of the file.
+    max_seconds: length of a video. max_streams: number of its streams of any kind. max_bytes: of the file.
     """
 
     max_pixels: int | None = 36_000_000
@@ -42,29 +42,29 @@ class Limits:
                 raise UserError(f"limits.{field.name}={value}: a number above 0, or null for no limit")
 
     def check(self, name: str, value: float, what: str) -> None:
-        """Raise LimitReached, which says what is too large, if a value is beyond the limit of this name."""
+        """Raise LimitReached if the value exceeds the limit of this name; what: start of the message."""
         limit = getattr(self, name)
         if limit is not None and value > limit:
             raise LimitReached(f"{what}, more than limits.{name}={limit}")
 
     def check_size(self, width: int, height: int, *, image: bool = False) -> None:
-        """Raise LimitReached if frames of so many pixels are too large."""
+        """Raise LimitReached if frames of this size have too many pixels."""
         what = "it has" if image else "its frames have"
         name = "max_image_pixels" if image else "max_pixels"
         self.check(name, width * height, f"{what} {width}x{height} pixels")
 
     @property
     def ffmpeg_options(self) -> dict[str, str]:
-        """With which FFmpeg opens nothing but the file itself, and refuses larger frames on its own too.
+        """Options with which FFmpeg opens only the file itself and refuses frames that are too large.
 
-        A header's size may be a lie, and another one begin with any frame.
+        The size in a header may be false, and any frame may start another size.
         """
         options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}
         return options | self.decoder_options
 
     @property
     def decoder_options(self) -> dict[str, str]:
-        """The part of them for a decoder, which counts pixels with its padding."""
+        """The options for a decoder, which counts its padding as pixels."""
         if self.max_pixels is None:
             return {}
         return {"max_pixels": str(int(self.max_pixels * PADDED) + PADDING_PX)}
@@ -72,17 +72,17 @@ class Limits:
 
 LIMITS = Limits()
 NO_LIMITS = Limits(**dict.fromkeys((field.name for field in fields(Limits)), None))
-"""For what has been read within limits already."""
+"""For files that were already read within limits."""
 
 
 class LimitReached(DecodeError):
-    """A file is larger than limits allow; the text leaves its name to whoever knows it."""
+    """A file exceeds the limits; callers that know its name prefix the message with it."""
 
 
 def check_file(path: Path, limits: Limits) -> None:
-    """Raise DecodeError for what is no regular file with something in it, or is too large to be read.
+    """Raise DecodeError for anything but a regular, non-empty file within limits.
 
-    Opening a pipe or a device could wait for ever.
+    Opening a pipe or a device could block for ever.
     """
     try:
         about = path.stat()
@@ -102,5 +102,5 @@ def check_file(path: Path, limits: Limits) -> None:
 
 
 def unreadable(path: Path, why: str) -> DecodeError:
-    """The error for what is not opened at all."""
+    """The error for a file that is not even opened."""
     return DecodeError(f"{path}: not a readable video or image ({why})")

@@ -1,4 +1,4 @@
-"""What a video file holds, without decoding more than its first frame."""
+"""Length, size, time stamps and codec of a video file, from its packets and its first frame."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ VIDEO_SUFFIXES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """info: of the shown video. time_s: (N,) float64, presentation time of each frame after the first.
+    """Facts about a video and its frames.
 
-    stamps: (N,) int64, the same as the file has it, in ticks; None where the file does not tell.
-    keys: (K,) int64, indices of the frames from which decoding may start; none without stamps.
-    trimmed: some coded frames are never shown, by an edit list or since the file starts inside a group.
-    reordered: frames are coded in another order than they are shown in. limits: that the file is within.
+    info: of the video as it is displayed. time_s: (N,) float64, presentation times, the first frame at 0.
+    stamps: (N,) int64, the time stamps in the file, in ticks; None where the file has no usable ones.
+    keys: (K,) int64, indices of the key frames, at which decoding may start; empty without stamps.
+    trimmed: some coded frames are never displayed, by an edit list or since the file starts inside a group.
+    reordered: coding order differs from display order. limits: those that the file was checked against.
     """
 
     info: VideoInfo
@@ -37,14 +38,14 @@ class Scan:
 
 
 def probe(path: Path, limits: Limits = LIMITS) -> VideoInfo:
-    """Length, rate, size as shown, rotation, codec and container; raises DecodeError naming the file."""
+    """Length, frame rate, displayed size, rotation, codec and container; raises DecodeError."""
     return scan(path, limits).info
 
 
 def scan(path: Path, limits: Limits = LIMITS) -> Scan:
-    """All that can be known from headers, packets and the first frame; raises DecodeError naming the file.
+    """Facts from headers, packets and the first frame; raises DecodeError naming the file.
 
-    What is beyond the limits raises LimitReached, a DecodeError, before any of it is decoded.
+    A file beyond the limits raises LimitReached, a DecodeError, before any of it is decoded.
     """
     check_file(path, limits)
     try:
@@ -57,12 +58,12 @@ def scan(path: Path, limits: Limits = LIMITS) -> Scan:
 
 
 def open_video(path: Path, limits: Limits = LIMITS) -> tuple[av.container.InputContainer, av.VideoStream]:
-    """The file, to be closed by the caller, and its main video stream; cover art is none.
+    """The open file, which the caller closes, and its main video stream; cover art does not count.
 
-    Whatever is in it, no other file and no address is opened.
+    Whatever the file contains, no other file and no URL is opened.
     """
     try:
-        # as a file even where its name looks like an address, concat:a|b
+        # "file:", since a name may look like a URL: concat:a|b
         container = av.open(f"file:{path}", options=limits.ffmpeg_options)
     except av.error.ArgumentError:
         raise ValueError("its content is of no format that is read; playlists never are") from None
@@ -84,7 +85,7 @@ def main_stream(container: av.container.InputContainer, limits: Limits) -> av.Vi
     limits.check_size(coder.width, coder.height)
     limits.check("max_frames", stream.frames, f"its header tells of {stream.frames} frames")
     coder.options = {**coder.options, **limits.decoder_options}
-    # one thread: videos are read side by side anyway, and FFmpeg's frame threads can deadlock with PyAV's log
+    # one thread: videos are read in parallel anyway, and FFmpeg's frame threads can deadlock with PyAV's log
     coder.thread_count = 1
     return stream
 
@@ -92,17 +93,17 @@ def main_stream(container: av.container.InputContainer, limits: Limits) -> av.Vi
 def _scan(path: Path, limits: Limits) -> Scan:
     container, stream = open_video(path, limits)
     with container:
-        # stamps only: the packets themselves are the whole file
+        # time stamps only: the packets together are as large as the file
         packets = []
         key_stamps = set()
-        held: dict[int | None, int] = {}  # ticks that a frame is shown, by its stamp
+        durations: dict[int | None, int] = {}  # in ticks, by time stamp
         for packet in container.demux(stream):
             if packet.size:
                 packets.append((packet.pts, packet.is_discard))
                 if packet.is_keyframe:
                     key_stamps.add(packet.pts)
                 limits.check("max_frames", len(packets), f"it has {len(packets)} frames and more")
-                held[packet.pts] = packet.duration or 0
+                durations[packet.pts] = packet.duration or 0
         fps = float(stream.average_rate or stream.guessed_rate or 25)
         tick_s = float(stream.time_base or 0)
     container, stream = open_video(path, limits)
@@ -110,13 +111,13 @@ def _scan(path: Path, limits: Limits) -> Scan:
         first = next(container.decode(stream), None)
         codec, name = stream.codec_context.name, container.format.name.split(",")[0]
         reordered = bool(stream.codec_context.has_b_frames)
-    stamps = _shown_stamps(packets, first.pts if first else None, name)
+    stamps = _display_stamps(packets, first.pts if first else None, name)
     num_frames = len(stamps) if stamps is not None else sum(not discard for _, discard in packets)
     if first is None or not num_frames:
         raise ValueError("no frame in it")
-    limits.check_size(first.width, first.height)  # as the first frame has it, whatever the header said
+    limits.check_size(first.width, first.height)  # the header may state another size
     ticks_s = stamps * tick_s if stamps is not None else np.arange(num_frames) / fps
-    last_s = held[int(stamps[-1])] * tick_s if stamps is not None else 0
+    last_s = durations[int(stamps[-1])] * tick_s if stamps is not None else 0
     keys = [place for place, stamp in enumerate([] if stamps is None else stamps) if stamp in key_stamps]
     length_s = float(ticks_s[-1] - ticks_s[0] + (last_s or 1 / fps))
     limits.check("max_seconds", length_s, f"it is {length_s:.0f} s long")
@@ -142,13 +143,13 @@ def _scan(path: Path, limits: Limits) -> Scan:
     )
 
 
-def _shown_stamps(
+def _display_stamps(
     packets: list[tuple[int | None, bool]], first: int | None, container: str
 ) -> np.ndarray | None:
-    """Stamps of the frames that are shown, in order; None where they are missing, double or, in AVI, guessed.
+    """Time stamps of the displayed frames, in order; None if any is missing or double, or guessed as in AVI.
 
-    packets: stamp, and whether an edit list hides it. first: stamp of the first frame that decodes; frames
-    before it lean on some that were cut off.
+    packets: time stamp, and whether an edit list hides the frame. first: time stamp of the first frame that
+    can be decoded; frames before it depend on frames that were cut off.
     """
     stamps = [stamp for stamp, hidden in packets if not hidden and stamp is not None]
     complete = len(stamps) == sum(not hidden for _, hidden in packets) == len(set(stamps))
@@ -158,4 +159,4 @@ def _shown_stamps(
 
 
 CODEC_NAMES = {"libdav1d": "av1", "libvpx-vp9": "vp9", "libvpx": "vp8"}
-"""Decoders that PyAV names instead of the codec they decode."""
+"""Codec by the name of its decoder, which is what PyAV reports for these."""

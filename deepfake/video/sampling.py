@@ -1,4 +1,4 @@
-"""Which frames of a video are looked at: clips of neighbouring frames, evenly spread. Pure functions."""
+"""Which frames of a video are sampled: clips of neighbouring frames, evenly spread. Pure functions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def clip_indices(num_frames: int, *, num_clips: int | None, clip_frames: int) ->
     num_clips: None = every frame, in clips one right after the other, of which the last may be shorter.
     """
     if num_clips is None:
-        return pieces(np.arange(num_frames), clip_frames)
+        return chunks(np.arange(num_frames), clip_frames)
     length = min(clip_frames, num_frames)
     count = max(1, min(num_clips, num_frames // max(length, 1)))
     return [start + np.arange(length) for start in spread_starts(num_frames - length, count)]
@@ -24,10 +24,10 @@ def clip_indices(num_frames: int, *, num_clips: int | None, clip_frames: int) ->
 def key_frame_clips(
     num_frames: int, keys: np.ndarray, *, num_clips: int | None, clip_frames: int
 ) -> list[np.ndarray]:
-    """Like clip_indices, but each of num_clips equal parts of the video gives the clip that costs least.
+    """Like clip_indices, but from each of num_clips equal parts of the video the clip that is cheapest to decode.
 
     keys: (K,) int64, ascending indices of key frames, from which decoding can start. A part's clip begins at
-    its first key frame or, where it has none, with the part: what lies before it need not be decoded.
+    its first key frame, or with the part if it has none: frames before a key frame need not be decoded.
     """
     even = clip_indices(num_frames, num_clips=num_clips, clip_frames=clip_frames)
     if num_clips is None or len(even) == 1:
@@ -45,12 +45,12 @@ def timed_clip_indices(
 ) -> list[np.ndarray]:
     """Like clip_indices, but a clip's frames stand about 1 / sample_fps seconds apart.
 
-    time_s: (N,) presentation times in ascending order. Each wanted moment takes the nearest frame, each
-    frame at most once: where the video is slower than sample_fps, its frames are taken one by one.
+    time_s: (N,) presentation times in ascending order. The frame nearest to each wanted time is taken,
+    and no frame twice: where the video is slower than sample_fps, consecutive frames are taken.
     """
     if num_clips is None:
         whole = timed_clip_indices(time_s, num_clips=1, clip_frames=len(time_s), sample_fps=sample_fps)
-        return pieces(np.concatenate(whole), clip_frames)
+        return chunks(np.concatenate(whole), clip_frames)
     frame_s = float(np.median(np.diff(time_s))) if len(time_s) > 1 else 0.0
     step_s = max(1 / sample_fps, frame_s)
     end = float(time_s[-1] - time_s[0]) / step_s  # in steps, as all lengths below
@@ -61,10 +61,10 @@ def timed_clip_indices(
     order = np.arange(length)
     clips: list[np.ndarray] = []
     free = 0  # first frame that no clip has taken
-    # a clip starts on a frame: half-way between two, rounding would make it leave one out
+    # a clip starts on a frame: from half-way between two, rounding would skip a frame
     for first in nearest(time_s, time_s[0] + starts * step_s):
         wanted = nearest(time_s, time_s[first] + order * step_s)
-        # each frame once, none before the last clip's end and none behind the video's
+        # no frame twice, none that the clip before has, none beyond the end of the video
         clip = np.maximum.accumulate(np.maximum(wanted - order, free)) + order
         clip = np.minimum(clip, len(time_s) - length + order)
         clip = clip[clip >= free]
@@ -74,8 +74,8 @@ def timed_clip_indices(
     return clips
 
 
-def pieces(frames: np.ndarray, length: int) -> list[np.ndarray]:
-    """Frame indices cut into pieces of this length, of which the last may be shorter."""
+def chunks(frames: np.ndarray, length: int) -> list[np.ndarray]:
+    """Frame indices in chunks of this length; the last may be shorter."""
     return [frames[start : start + length] for start in range(0, len(frames), length)]
 
 
@@ -84,9 +84,9 @@ def spread_starts(last: int, count: int) -> list[int]:
     return [int(start) for start in np.linspace(0, last, count).round()] if count > 1 else [last // 2]
 
 
-def nearest(time_s: np.ndarray, moments_s: np.ndarray) -> np.ndarray:
-    """Index of the frame nearest to each moment, (M,) int64; of two equally near ones the earlier."""
-    after = np.clip(np.searchsorted(time_s, moments_s), 1, max(len(time_s) - 1, 1))
+def nearest(time_s: np.ndarray, wanted_s: np.ndarray) -> np.ndarray:
+    """Index of the frame nearest to each wanted time, (M,) int64; of two equally near ones the earlier."""
+    after = np.clip(np.searchsorted(time_s, wanted_s), 1, max(len(time_s) - 1, 1))
     before = after - 1
     later = np.minimum(after, len(time_s) - 1)
-    return np.where(moments_s - time_s[before] <= time_s[later] - moments_s, before, later)
+    return np.where(wanted_s - time_s[before] <= time_s[later] - wanted_s, before, later)

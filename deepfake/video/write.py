@@ -1,4 +1,4 @@
-"""Frames -> file: the H.264 writer, with or without the sound of another file."""
+"""Write frames as a video file (H.264), with or without the audio of another file."""
 
 from __future__ import annotations
 
@@ -14,28 +14,13 @@ from typing import Any
 import av
 import numpy as np
 
+from deepfake.io import atomic_path
 from deepfake.video.limits import NO_LIMITS
 
 log = logging.getLogger(__name__)
 
-COPIED = frozenset("aac mp3 ac3 eac3 alac".split())
-"""Audio codecs that players expect in an MP4; others are encoded anew, as AAC."""
-
-
-@contextmanager
-def scheduling_kept() -> Iterator[None]:
-    """Undo what libsvtav1 does when root encodes: it turns this thread, and all that it starts, real-time.
-
-    Those come before every other process of the machine, which then stands still.
-    """
-    if not hasattr(os, "sched_getscheduler"):  # no Linux
-        yield
-        return
-    before = os.sched_getscheduler(0), os.sched_getparam(0)
-    try:
-        yield
-    finally:
-        os.sched_setscheduler(0, *before)
+COPIED_AUDIO = frozenset("aac mp3 ac3 eac3 alac".split())
+"""Audio codecs that players expect in an MP4; others are re-encoded as AAC."""
 
 
 def write_video(
@@ -48,9 +33,9 @@ def write_video(
     preset: str = "veryfast",
     container: str = "mp4",
 ) -> int:
-    """Encode rgb frames (H, W, 3) uint8 of one even size as yuv420p; returns how many were written.
+    """Encode RGB frames (H, W, 3) uint8 of one even size as yuv420p; returns the number of frames written.
 
-    Frames are taken one at a time. The file appears under its name only when it is whole; the same frames
+    Frames are taken one at a time. The file appears under its name only when it is complete; the same frames
     give the same bytes. Raises ValueError for an odd or changing size and for no frames at all.
     """
     rate = Fraction(fps).limit_denominator(1001)
@@ -63,7 +48,7 @@ def write_video(
         crf=crf,
         preset=preset,
         container=container,
-        colours_told=False,  # rendered corpora stay as they are, byte by byte
+        tag_colours=False,  # rendered corpora keep their bytes
     )
 
 
@@ -78,44 +63,54 @@ def write_timed_video(
     crf: int = 23,
     preset: str = "veryfast",
     container: str = "mp4",
-    colours_told: bool = True,
+    tag_colours: bool = True,
 ) -> int:
-    """The same for frames that each bring their time, rising, in units of time_base (seconds).
+    """Like write_video, for pairs of ascending presentation time, in units of time_base (seconds), and frame.
 
-    rate: frames a second on the whole, for the header. sound: a file whose main audio goes along, by its own
-    times; copied where its codec is one of COPIED. Audio that cannot be read is left out with a warning.
-    colours_told: say in the file how RGB became YUV; players take a large untold film for BT.709, which ours
-    is not, and shift its colours.
+    rate: mean frames per second, for the header. sound: a file whose main audio is added with its own times;
+    copied if its codec is one of COPIED_AUDIO. Audio that cannot be read is left out with a warning.
+    tag_colours: state in the file how RGB became YUV; players assume BT.709 for large videos without that,
+    which is wrong here and shifts the colours.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.tmp")
     options = {"crf": str(crf), "preset": preset, "threads": "1"}
     if codec == "libx264":
-        # its AVX-512 code (mb-tree) reads memory that nobody wrote: bytes would change from run to run
+        # its AVX-512 code (mb-tree) reads uninitialised memory: bytes would differ between runs
         options["x264-params"] = "cpu-independent=1"
-    try:
-        # bitexact keeps version strings and dates out of the file
+    # bitexact keeps version strings and dates out of the file
+    bitexact = {"fflags": "+bitexact"}
+    with atomic_path(path) as part:
         with (
-            scheduling_kept(),
-            av.open(
-                str(unfinished), "w", format=container, container_options={"fflags": "+bitexact"}
-            ) as file,
+            keep_scheduling(),
+            av.open(str(part), "w", format=container, container_options=bitexact) as file,
         ):
             stream = file.add_stream(codec, rate=rate, options=options)
             assert isinstance(stream, av.VideoStream)
             stream.codec_context.flags |= av.codec.context.Flags.bitexact
             stream.codec_context.time_base = time_base
             stream.pix_fmt = "yuv420p"
-            if colours_told:
+            if tag_colours:
                 stream.codec_context.colorspace = av.video.reformatter.Colorspace.ITU601
                 stream.codec_context.color_range = av.video.reformatter.ColorRange.MPEG
             num_frames = _encode(path, file, stream, frames, sound)
         if num_frames == 0:
             raise ValueError(f"{path}: no frames to write")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return num_frames
+
+
+@contextmanager
+def keep_scheduling() -> Iterator[None]:
+    """Keep this thread's scheduling: libsvtav1, run by root, makes it and its child threads real-time.
+
+    Real-time threads come before every other process of the machine, which then stands still.
+    """
+    if not hasattr(os, "sched_getscheduler"):  # no Linux
+        yield
+        return
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, *before)
 
 
 def _encode(
@@ -126,8 +121,8 @@ def _encode(
     sound: Path | None,
 ) -> int:
     num_frames, time_base = 0, stream.codec_context.time_base
-    audio = sound_packets(sound, file) if sound else iter(())
-    due = next(audio, None)  # before the first frame is written, so that the header tells of it
+    audio = audio_packets(sound, file) if sound else iter(())
+    due = next(audio, None)  # before the first frame, so that the header lists the audio stream
     for pts, rgb in frames:
         if num_frames == 0:
             stream.width, stream.height = _even_size(path, rgb)
@@ -136,8 +131,8 @@ def _encode(
                 f"{path}: frame {num_frames} is {rgb.shape[1]}x{rgb.shape[0]}, "
                 f"the first was {stream.width}x{stream.height}"
             )
-        # picture and sound side by side, so that neither has to wait in memory
-        while due is not None and starts_s(due) <= pts * time_base:
+        # video and audio interleaved, so that neither waits in memory
+        while due is not None and decode_time_s(due) <= pts * time_base:
             file.mux(due)
             due = next(audio, None)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
@@ -151,35 +146,35 @@ def _encode(
     return num_frames
 
 
-def sound_packets(source: Path, film: av.container.OutputContainer) -> Iterator[av.Packet[Any]]:
-    """The main audio of a file as packets of a new stream of film, in order; none if it has no audio."""
+def audio_packets(source: Path, output: av.container.OutputContainer) -> Iterator[av.Packet[Any]]:
+    """The main audio of a file as packets of a new stream of output, in order; none if it has no audio."""
     try:
         with av.open(f"file:{source}", options=NO_LIMITS.ffmpeg_options) as container:
             stream = container.streams.best("audio")
             if isinstance(stream, av.AudioStream):
-                copied = stream.codec_context.codec.canonical_name in COPIED
-                yield from (copied_sound if copied else encoded_sound)(container, stream, film)
+                copied = stream.codec_context.codec.canonical_name in COPIED_AUDIO
+                yield from (copy_audio if copied else encode_audio)(container, stream, output)
     except av.FFmpegError as err:
         log.warning("%s: audio is left out from where it breaks (%s)", source, err)
 
 
-def copied_sound(
-    container: av.container.InputContainer, stream: av.AudioStream, film: av.container.OutputContainer
+def copy_audio(
+    container: av.container.InputContainer, stream: av.AudioStream, output: av.container.OutputContainer
 ) -> Iterator[av.Packet[Any]]:
-    """Packets as they are."""
-    copy = film.add_stream_from_template(stream)
+    """Packets unchanged."""
+    copy = output.add_stream_from_template(stream)
     for packet in container.demux(stream):
         if packet.dts is not None:
             packet.stream = copy
             yield packet
 
 
-def encoded_sound(
-    container: av.container.InputContainer, stream: av.AudioStream, film: av.container.OutputContainer
+def encode_audio(
+    container: av.container.InputContainer, stream: av.AudioStream, output: av.container.OutputContainer
 ) -> Iterator[av.Packet[Any]]:
-    """Packets decoded and encoded anew, in stereo at most."""
+    """Packets re-encoded, in stereo at most."""
     layout = "mono" if stream.channels == 1 else "stereo"
-    copy = film.add_stream("aac", rate=stream.rate, layout=layout)
+    copy = output.add_stream("aac", rate=stream.rate, layout=layout)
     assert isinstance(copy, av.AudioStream)
     resampler = av.AudioResampler(format="fltp", layout=layout, rate=stream.rate)
     for frame in container.decode(stream):
@@ -190,8 +185,8 @@ def encoded_sound(
     yield from copy.encode(None)
 
 
-def starts_s(packet: av.Packet[Any]) -> Fraction:
-    """When a packet is to be decoded."""
+def decode_time_s(packet: av.Packet[Any]) -> Fraction:
+    """Time at which a packet is to be decoded."""
     return (packet.dts or 0) * (packet.time_base or Fraction(1))
 
 

@@ -12,7 +12,7 @@ from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import read_faces
 from deepfake.faces.video_faces import SCHEMA, VideoFaces
 from deepfake.records import Detections, Frames, VideoInfo
-from deepfake.video.decode import Shown
+from deepfake.video.decode import LazyFrames
 
 INFO = VideoInfo(num_frames=99, fps=25, width=200, height=200, rotation_deg=0, codec="h264", container="mov")
 BOX = np.array([[60, 60, 120, 140]], np.float32)
@@ -25,7 +25,7 @@ def one_face(frames: Sequence[np.ndarray]) -> list[Detections]:
 
 def clip(number: int) -> Frames:
     index = number * 30 + np.arange(8)
-    return Frames(Shown([np.full((200, 200, 3), number, np.uint8)] * 8), index, index / 25)
+    return Frames(LazyFrames([np.full((200, 200, 3), number, np.uint8)] * 8), index, index / 25)
 
 
 @pytest.fixture

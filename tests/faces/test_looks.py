@@ -6,7 +6,7 @@ import pytest
 
 from deepfake.faces.appearance import apart, blurred, cut_places, face_look, scene_look, scene_looks, split
 from deepfake.records import Frames
-from deepfake.video.decode import Shown, size_of, small_yuv, to_rgb
+from deepfake.video.decode import LazyFrames, frame_size, resized_yuv, to_rgb
 
 RED, BLUE = (200, 40, 40), (40, 40, 200)
 BOX = np.array([20, 20, 60, 70], np.float32)
@@ -58,7 +58,7 @@ def test_a_box_that_leaves_the_frame_has_the_look_of_what_is_in_it(
 def decoded(rgb: np.ndarray, form: str, rotation: int = 0) -> Sequence[np.ndarray]:
     frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format=form)
     assert rotation == 0
-    return Shown([frame])
+    return LazyFrames([frame])
 
 
 @pytest.mark.parametrize("form", ["yuv420p", "yuv422p", "yuv444p", "yuvj420p", "nv12", "rgb24"])
@@ -66,13 +66,13 @@ def test_a_part_of_a_frame_is_the_same_from_planes_and_from_rgb(form: str) -> No
     rgb = plain(RED, BLUE)
     frames = decoded(rgb, form)
     for part, colour in (((slice(10, 30), slice(4, 50)), RED), ((slice(40, 90), slice(70, 120)), BLUE)):
-        found = small_yuv(frames, 0, (8, 4), part, interpolation=0)
+        found = resized_yuv(frames, 0, (8, 4), part, interpolation=0)
         assert found.shape == (4, 8, 3)
         assert found.min(axis=(0, 1)).tolist() == found.max(axis=(0, 1)).tolist()
-        expected = small_yuv([plain(colour)], 0, (8, 4), interpolation=0)
+        expected = resized_yuv([plain(colour)], 0, (8, 4), interpolation=0)
         # brightness and colour in 219 and 224 steps instead of 255
         assert np.abs(found.astype(int) - expected).max() <= 20
-    assert size_of(frames, 0) == to_rgb(frames.frames[0]).shape[:2] == (90, 120)  # type: ignore[attr-defined]
+    assert frame_size(frames, 0) == to_rgb(frames.frames[0]).shape[:2] == (90, 120)  # type: ignore[attr-defined]
 
 
 def clip(*pictures: np.ndarray) -> Frames:

@@ -9,7 +9,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from deepfake.video.write import scheduling_kept
+from deepfake.video.write import keep_scheduling
 
 BITS, BAR_PX, HEIGHT_PX = 8, 20, 128
 
@@ -45,7 +45,7 @@ def film(
     is seen, by the number of the frame. sound: codec of a silent second beside it.
     """
     base = Fraction(1, 1000) if times_ms is not None else Fraction(1, 25)
-    with scheduling_kept(), av.open(str(path), "w") as container:
+    with keep_scheduling(), av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25)
         height, width, _ = show(first)[::shrink, ::shrink].shape
         stream.width, stream.height = width, height

@@ -10,16 +10,16 @@ from films import cut, film, number_of, picture
 
 from deepfake.errors import DecodeError
 from deepfake.video.decode import (
-    LEAPING,
-    Shown,
-    decoded,
-    decoded_frames,
-    decord_can,
+    KEY_FRAME_SEEKABLE,
+    LazyFrames,
+    decode_frames,
+    decode_stream,
     decord_frames,
-    leaps,
+    decord_is_exact,
+    key_frame_skips,
     pyav_frames,
     read_clips,
-    shown_part,
+    rgb_region,
     to_rgb,
 )
 from deepfake.video.probe import Scan, open_video, scan
@@ -87,11 +87,11 @@ def test_a_leap_to_a_key_frame_changes_no_pixel(
     codec, options = FILMS[name]
     path = film(tmp_path / name, codec, options=options, show=show, num_frames=48)
     scanned = scan(path)
-    if scanned.stamps is None or scanned.info.codec not in LEAPING:
+    if scanned.stamps is None or scanned.info.codec not in KEY_FRAME_SEEKABLE:
         pytest.skip("read in order")
     every = list(map(to_rgb, pyav_frames(path, np.arange(48), scanned)))
     for wanted in ([47], [0, 30], [11, 12, 13, 36], [5, 23, 25, 40], list(range(3, 48, 7))):
-        some = list(map(to_rgb, decoded_frames(path, np.array(wanted), scanned)))
+        some = list(map(to_rgb, decode_frames(path, np.array(wanted), scanned)))
         assert np.array_equal(some, [every[index] for index in wanted])
 
 
@@ -101,7 +101,9 @@ def test_groups_without_a_wanted_frame_are_not_decoded(tmp_path: Path) -> None:
     assert scanned.keys.tolist() == [0, 10, 20, 30]
     container, stream = open_video(path)
     with container:
-        seen = [f.pts for f in decoded(container, stream, wanted, scanned, leaps(wanted, scanned))]
+        seen = [
+            f.pts for f in decode_stream(container, stream, wanted, scanned, key_frame_skips(wanted, scanned))
+        ]
     assert scanned.stamps is not None
     assert {scanned.stamps.tolist().index(pts) for pts in seen} <= {0, 1, 2, 3, 4, *range(30, 40)}
     assert set(scanned.stamps[wanted]) <= set(seen)
@@ -111,7 +113,7 @@ def test_frames_that_nothing_leans_on_are_not_decoded(tmp_path: Path) -> None:
     path = film(tmp_path / "film.mp4", options={"bf": "3", "g": "250"})
     container, stream = open_video(path)
     with container:
-        times = [frame.pts for frame in decoded(container, stream, np.array([10, 39]), scan(path))]
+        times = [frame.pts for frame in decode_stream(container, stream, np.array([10, 39]), scan(path))]
     stamps = scan(path).stamps
     assert stamps is not None
     assert set(stamps[[10, 39]]) <= set(times) < set(stamps)
@@ -138,12 +140,12 @@ def test_a_part_of_a_frame_has_the_pixels_of_the_whole(name: str, colours: str) 
     )
     frame.color_range = ColorRange.JPEG if colours == "jpeg" else ColorRange.MPEG
     frame.colorspace = {"jpeg": 5, "bt709": 1, "bt2020": 9}[colours]  # as FFmpeg numbers them
-    shown = Shown([frame])
+    shown = LazyFrames([frame])
     for _ in range(20):
         y0, x0 = random.integers(0, (89, 121)).tolist()
         part = slice(y0, int(random.integers(y0 + 1, 91))), slice(x0, int(random.integers(x0 + 1, 123)))
-        assert np.array_equal(shown_part(shown, 0, part), shown[0][part])
-        assert np.array_equal(shown_part([shown[0]], 0, part), shown[0][part])
+        assert np.array_equal(rgb_region(shown, 0, part), shown[0][part])
+        assert np.array_equal(rgb_region([shown[0]], 0, part), shown[0][part])
 
 
 @pytest.mark.parametrize("rotation_deg", [90, 180, 270])
@@ -206,13 +208,13 @@ def test_times_of_a_variable_frame_rate_are_those_of_the_file(tmp_path: Path) ->
 
 
 def test_decord_is_not_asked_for_what_it_reads_wrong(tmp_path: Path) -> None:
-    assert decord_can(scan(film(tmp_path / "film.mp4")))
-    assert decord_can(scan(film(tmp_path / "mpeg4.avi", "mpeg4")))
-    assert not decord_can(scan(film(tmp_path / "b_frames.avi", "mpeg4", options={"bf": "2"})))
-    assert not decord_can(scan(film(tmp_path / "h264.avi")))
-    assert not decord_can(scan(film(tmp_path / "h264.ts")))
-    assert not decord_can(scan(film(tmp_path / "turned.mkv", rotation_deg=180)))
-    assert not decord_can(scan(film(tmp_path / "av1.mkv", "libsvtav1", options={"preset": "10"})))
+    assert decord_is_exact(scan(film(tmp_path / "film.mp4")))
+    assert decord_is_exact(scan(film(tmp_path / "mpeg4.avi", "mpeg4")))
+    assert not decord_is_exact(scan(film(tmp_path / "b_frames.avi", "mpeg4", options={"bf": "2"})))
+    assert not decord_is_exact(scan(film(tmp_path / "h264.avi")))
+    assert not decord_is_exact(scan(film(tmp_path / "h264.ts")))
+    assert not decord_is_exact(scan(film(tmp_path / "turned.mkv", rotation_deg=180)))
+    assert not decord_is_exact(scan(film(tmp_path / "av1.mkv", "libsvtav1", options={"preset": "10"})))
 
 
 def test_where_decord_breaks_pyav_goes_on_without_a_gap(
@@ -253,7 +255,7 @@ def test_real_videos_are_read_alike_by_both_readers(ffpp_videos: Path) -> None:
     for path in sorted(ffpp_videos.rglob("*.mp4")):
         scanned = scan(path)
         wanted = np.array([0, 50, 51, 200])
-        assert decord_can(scanned)
+        assert decord_is_exact(scanned)
         for ours, theirs in zip(
             decord_frames(path, wanted, scanned), map(to_rgb, pyav_frames(path, wanted, scanned)), strict=True
         ):
