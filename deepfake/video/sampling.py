@@ -24,7 +24,7 @@ def clip_indices(num_frames: int, *, num_clips: int | None, clip_frames: int) ->
 def key_frame_clips(
     num_frames: int, keys: np.ndarray, *, num_clips: int | None, clip_frames: int
 ) -> list[np.ndarray]:
-    """Like clip_indices, but from each of num_clips equal parts of the video the clip that is cheapest to decode.
+    """Like clip_indices, but from each of num_clips equal parts the clip that is cheapest to decode.
 
     keys: (K,) int64, ascending indices of key frames, from which decoding can start. A part's clip begins at
     its first key frame, or with the part if it has none: frames before a key frame need not be decoded.
