@@ -103,7 +103,7 @@ def render_shot(
 
 
 def join_shots(shots: Sequence[Shot], who: Sequence[Sequence[int]], num_people: int) -> Shot:
-    """Shots one after the other with hard cuts; who: for each shot, the numbers of its actors among all people."""
+    """Shots one after the other, with hard cuts; who: the numbers of each shot's actors among all people."""
     frames = [frame for shot in shots for frame in shot.frames]
     boxes = np.zeros((len(frames), num_people, 4), np.float32)
     visible = np.zeros((len(frames), num_people), np.float32)

@@ -189,11 +189,9 @@ def test_a_list_of_something_else_is_named(tmp_path: Path, name: str, text: str,
 def test_wrong_values_and_an_empty_root_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data\.compression=c24"):
         listed(tmp_path, compression="c24")
-    with pytest.raises(UserError, match="unknown DeepFake"):
+    with pytest.raises(UserError, match=r"data\.methods: .*DeepFake;"):
         listed(tmp_path, methods=["DeepFake"])
-    with pytest.raises(
-        UserError, match=r"no FaceForensics\+\+ video of compression c23 found(.|\n)*youtube/c23/videos"
-    ):
+    with pytest.raises(UserError, match=r"c23(.|\n)*youtube/c23/videos"):
         listed(tmp_path)
 
 
@@ -225,9 +223,7 @@ def test_somebodys_own_lists_beside_the_whole_dataset_are_not_official(
     whole_ffpp: Path, tmp_path: Path
 ) -> None:
     write_lists(tmp_path, train=[["000", "001"]], val=[["002", "003"]], test=[["004", "005"]])
-    with pytest.raises(
-        UserError, match=r"'train': 1, .* the official lists have \{'train': 360, 'val': 70, 'test': 70\}"
-    ):
+    with pytest.raises(UserError, match=r"'train': 1, .*'train': 360"):
         ffpp_corpus(whole_ffpp, split_dir=tmp_path)
 
 
@@ -249,9 +245,7 @@ def test_masks_are_found_beside_their_method(tmp_path: Path) -> None:
 
 def test_another_compression_on_disk_is_named(tmp_path: Path) -> None:
     tree(tmp_path, {"original_sequences/youtube/c23": ["000"]})
-    with pytest.raises(
-        UserError, match=r"no .* video of compression c40, but some of c23: add data\.compression=c23"
-    ):
+    with pytest.raises(UserError, match=r"c40.*data\.compression=c23"):
         ffpp_corpus(tmp_path, compression="c40")
 
 
