@@ -33,7 +33,7 @@ from benchmarks.bench import (
 from benchmarks.films import Film, render_missing
 from deepfake.errors import DecodeError, UserError
 from deepfake.faces.association import iou
-from deepfake.faces.detector import SURE
+from deepfake.faces.detector import MIN_KEY_SCORE
 from deepfake.faces.fill import Done, Extraction, run_job
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
@@ -115,7 +115,7 @@ def face_recall(store: FaceStore, videos: Sequence[Video], detector: MTCNN) -> t
         for video in videos:
             faces = store.read(video.key)
             found = list(detected(video, faces, detector))
-            for recall, min_score in (main, SURE), (kept, 0.0):
+            for recall, min_score in (main, MIN_KEY_SCORE), (kept, 0.0):
                 boxes = {frame: largest(boxes[scores >= min_score]) for frame, boxes, scores in found}
                 recall.add(video.key, {frame: box for frame, box in boxes.items() if box is not None}, faces)
             progress.advance(task)

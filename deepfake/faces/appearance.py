@@ -1,7 +1,7 @@
-"""What a face and a scene look like, as colour histograms: cheap, and mostly enough to tell people apart.
+"""The appearance of faces and scenes as colour histograms: cheap, and mostly enough to tell people apart.
 
 Colours change little with pose and expression, and between two people mostly a lot. No model is asked: two
-people of like skin, hair and light look alike here.
+people with similar skin, hair and light cannot be told apart here.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ FACE_BINS, FACE_COLOURS = [8, 8, 8], (96, 160)
 SCENE_BINS, SCENE_COLOURS = [16, 8, 8], (64, 192)
 
 
-def face_look(frames: Sequence[np.ndarray], place: int, box: np.ndarray) -> np.ndarray:
-    """The look of a face (1024,) float32: frames (H, W, 3) uint8 RGB, box (4,) xyxy in pixels of one."""
+def face_histogram(frames: Sequence[np.ndarray], place: int, box: np.ndarray) -> np.ndarray:
+    """Histogram of a face (1024,) float32: frames (H, W, 3) uint8 RGB, box (4,) xyxy in pixels of one."""
     height, width = frame_size(frames, place)
     x0, y0, side = square_around(box, REACH)
     part = within(y0, y0 + side, height), within(x0, x0 + side, width)
@@ -38,34 +38,34 @@ def face_look(frames: Sequence[np.ndarray], place: int, box: np.ndarray) -> np.n
     return np.concatenate(bands) / np.float32(np.sqrt(BANDS))
 
 
-def scene_look(frames: Sequence[np.ndarray], place: int) -> np.ndarray:
-    """The look of a whole frame (1024,) float32."""
+def scene_histogram(frames: Sequence[np.ndarray], place: int) -> np.ndarray:
+    """Histogram of a whole frame (1024,) float32."""
     # each pixel as it is: averages over many would hide a scene's colours
     yuv = resized_yuv(frames, place, SCENE_PX, interpolation=cv2.INTER_NEAREST)
     return histogram(yuv, SCENE_BINS, SCENE_COLOURS, None)
 
 
-def apart(looks: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Distance of looks (N, D) from others (M, D), (N, M) in [0, 1]; 1 where they share no colour."""
-    both = np.clip(looks @ others.T, 0, 1)  # Bhattacharyya's coefficient
+def histogram_distance(appearances: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Distance of histograms (N, D) from others (M, D), (N, M) in [0, 1]; 1 where they share no colour."""
+    both = np.clip(appearances @ others.T, 0, 1)  # Bhattacharyya's coefficient
     return np.sqrt(1 - both)
 
 
 def histogram(
     yuv: np.ndarray, bins: list[int], colours: tuple[int, int], mask: np.ndarray | None
 ) -> np.ndarray:
-    """Roots of the share of each colour, blurred, (bins multiplied,) float32 of length 1."""
+    """Roots of the share of each colour, blur, (bins multiplied,) float32 of length 1."""
     low, high = colours
     channels = [yuv[..., 0], *(yuv[..., channel].clip(low, high - 1) for channel in (1, 2))]
     channels = [np.ascontiguousarray(channel) for channel in channels]
     counts = cv2.calcHist(channels, [0, 1, 2], mask, bins, [0, 256, low, high, low, high])
     for axis in range(3):
         # a little more light is a neighbouring colour, and no other one
-        counts = blurred(counts, axis)
+        counts = blur(counts, axis)
     return np.sqrt(counts / counts.sum()).ravel()
 
 
-def blurred(counts: np.ndarray, axis: int) -> np.ndarray:
+def blur(counts: np.ndarray, axis: int) -> np.ndarray:
     """Each count twice and its neighbours' along an axis once; beyond the ends there is nothing."""
     along = np.moveaxis(counts, axis, 0)
     total = 2 * along
@@ -82,22 +82,22 @@ def band_masks() -> list[np.ndarray]:
     return [(inside & (np.floor((y + 1) / 2 * BANDS) == band)).astype(np.uint8) for band in range(BANDS)]
 
 
-# Shot cuts among neighbouring sampled frames: where the colours of the whole picture change at once.
-
-
-def cut_places(looks: np.ndarray, max_distance: float) -> list[int]:
-    """Places n of pictures, by their looks (N, D), such that between n - 1 and n the distance is larger."""
-    neighbours = [float(apart(looks[n : n + 1], looks[n + 1 : n + 2])[0, 0]) for n in range(len(looks) - 1)]
+def shot_boundaries(appearances: np.ndarray, max_distance: float) -> list[int]:
+    """First frames of new shots: n where the histograms (N, D) of n - 1 and n are further apart than that."""
+    neighbours = [
+        float(histogram_distance(appearances[n : n + 1], appearances[n + 1 : n + 2])[0, 0])
+        for n in range(len(appearances) - 1)
+    ]
     return [n + 1 for n, distance in enumerate(neighbours) if distance > max_distance]
 
 
-def scene_looks(frames: Frames) -> np.ndarray:
-    """The look of every frame, (N, D) float32."""
-    return np.stack([scene_look(frames.rgb, place) for place in range(len(frames))])
+def scene_histograms(frames: Frames) -> np.ndarray:
+    """Histogram of every frame, (N, D) float32."""
+    return np.stack([scene_histogram(frames.rgb, place) for place in range(len(frames))])
 
 
-def split(frames: Frames, places: list[int]) -> list[Frames]:
-    """The frames between cuts; places: first frames of shots, ascending, none of them 0."""
+def split_frames(frames: Frames, places: list[int]) -> list[Frames]:
+    """The frames of each shot; places: first frames of new shots, ascending, none of them 0."""
     starts, stops = [0, *places], [*places, len(frames)]
     return [
         Frames(frames.rgb[start:stop], frames.index[start:stop], frames.time_s[start:stop])

@@ -1,6 +1,6 @@
-"""Detections to tracks by position alone: which boxes of a clip, and of one clip and the next, are one face.
+"""Association: which boxes of one shot are one face, by position, movement and appearance.
 
-looks.py and follow.py go further; these are also how files and checkpoints of older versions were made.
+The functions "by position" serve settings without appearance (faces.look_near=null).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from deepfake.faces.appearance import apart
+from deepfake.faces.appearance import histogram_distance
 from deepfake.records import Detections
 
 Tracklet = dict[int, int]
@@ -62,8 +62,10 @@ def match(cost: np.ndarray, max_cost: float, *, alone: float | None = None) -> l
     ]
 
 
-def link_clip(detections: Sequence[Detections], *, min_iou: float, max_gap_frames: int) -> list[Tracklet]:
-    """Tracklets of one clip, in order of appearance; every detection belongs to exactly one.
+def track_clip_by_position(
+    detections: Sequence[Detections], *, min_iou: float, max_gap_frames: int
+) -> list[Tracklet]:
+    """Tracklets of one clip, in the order in which they begin; every detection belongs to exactly one.
 
     A tracklet goes on when a box overlaps its last one by at least min_iou after at most max_gap_frames
     frames without it.
@@ -80,7 +82,7 @@ def link_clip(detections: Sequence[Detections], *, min_iou: float, max_gap_frame
     return tracklets
 
 
-def join_clips(last: np.ndarray, first: np.ndarray, *, max_jump: float) -> list[int | None]:
+def join_clips_by_position(last: np.ndarray, first: np.ndarray, *, max_jump: float) -> list[int | None]:
     """For each first box (M, 4) of a new clip: the row of the earlier track it goes on, or None.
 
     last: (N, 4), each earlier track's last box. A face may have moved by max_jump face sides and changed
@@ -90,24 +92,21 @@ def join_clips(last: np.ndarray, first: np.ndarray, *, max_jump: float) -> list[
     return [going_on.get(column) for column in range(len(first))]
 
 
-# Detections of one shot to tracklets: by where a face would have moved, and by its look where two meet.
-
-
-Look = Callable[[int, int], np.ndarray]
-"""Step in the shot and row in that frame's detections -> the look of that face, (D,) float32."""
+HistogramOf = Callable[[int, int], np.ndarray]
+"""Step in the shot and row in that frame's detections -> the appearance of that face, (D,) float32."""
 
 SPEED_STEPS = 4  # over which a face's speed is measured
-MAX_COVER = 0.1  # share of a box that others may lie over, and its look is still its own
+MAX_COVER = 0.1  # share of a box that others may lie over, and its appearance is still its own
 
 
-def link_shot(
-    detections: Sequence[Detections], look: Look, *, min_iou: float, max_gap_frames: int
+def track_shot(
+    detections: Sequence[Detections], appearance: HistogramOf, *, min_iou: float, max_gap_frames: int
 ) -> list[Tracklet]:
-    """Tracklets of one shot, in order of appearance; every detection belongs to exactly one.
+    """Tracklets of one shot, in the order in which they begin; every detection belongs to exactly one.
 
     A tracklet goes on when a box overlaps the place where it would be by now, at the speed of its last steps,
     by at least min_iou after at most max_gap_frames frames without it. Where more than one pairing would do,
-    looks are asked for and weigh as much as overlap.
+    appearances decide as much as overlap.
     """
     tracklets: list[Tracklet] = []
     covers = [covered(found.boxes) for found in detections]
@@ -117,10 +116,10 @@ def link_shot(
         overlap = iou(expected, found.boxes)
         cost = 1 - overlap
         near = overlap >= min_iou
-        for row, column in doubtful(near):
-            known = clearest(live[row], covers)[-1]
-            looks = look(known, live[row][known]), look(step, column)
-            cost[row, column] += apart(looks[0][None], looks[1][None])[0, 0]
+        for row, column in ambiguous_pairs(near):
+            known = least_covered_steps(live[row], covers)[-1]
+            appearances = appearance(known, live[row][known]), appearance(step, column)
+            cost[row, column] += histogram_distance(appearances[0][None], appearances[1][None])[0, 0]
         pairs = match(np.where(near, cost, np.inf), 2.0)
         for row, column in pairs:
             live[row][step] = column
@@ -130,21 +129,31 @@ def link_shot(
 
 
 def split_changed(
-    tracklet: Tracklet, covers: Sequence[np.ndarray], look: Look, *, max_change: float, max_step: float
+    tracklet: Tracklet,
+    covers: Sequence[np.ndarray],
+    appearance: HistogramOf,
+    *,
+    max_change: float,
+    max_step: float,
 ) -> list[Tracklet]:
     """The tracklet, cut where one person took the place of another.
 
-    That is looked for only if first and last look are more than max_change apart, and found where neighbours
-    are most, and more than max_step, apart. covers: of each frame's boxes.
+    It is cut only if its first and last appearance are more than max_change apart: where neighbours are
+    furthest, and more than max_step, apart. covers: of each frame's boxes.
     """
-    steps = clearest(tracklet, covers)
-    if len(steps) < 2:  # however near max_change is to 0, that of a look from itself by rounding
+    steps = least_covered_steps(tracklet, covers)
+    if len(steps) < 2:  # however near max_change is to 0, that of an appearance from itself by rounding
         return [tracklet]
-    ends = np.stack([look(step, tracklet[step]) for step in (steps[0], steps[-1])])
-    if apart(ends[:1], ends[1:])[0, 0] <= max_change:
+    ends = np.stack([appearance(step, tracklet[step]) for step in (steps[0], steps[-1])])
+    if histogram_distance(ends[:1], ends[1:])[0, 0] <= max_change:
         return [tracklet]
-    looks = np.stack([look(step, tracklet[step]) for step in steps])
-    changes = np.array([apart(looks[n : n + 1], looks[n + 1 : n + 2])[0, 0] for n in range(len(steps) - 1)])
+    appearances = np.stack([appearance(step, tracklet[step]) for step in steps])
+    changes = np.array(
+        [
+            histogram_distance(appearances[n : n + 1], appearances[n + 1 : n + 2])[0, 0]
+            for n in range(len(steps) - 1)
+        ]
+    )
     largest = int(changes.argmax())
     if changes[largest] <= max_step:
         return [tracklet]
@@ -153,17 +162,17 @@ def split_changed(
     return [
         piece
         for part in parts
-        for piece in split_changed(part, covers, look, max_change=max_change, max_step=max_step)
+        for piece in split_changed(part, covers, appearance, max_change=max_change, max_step=max_step)
     ]
 
 
-def doubtful(near: np.ndarray) -> list[tuple[int, int]]:
+def ambiguous_pairs(near: np.ndarray) -> list[tuple[int, int]]:
     """Of pairs (N, M) bool that could be: those whose row or column has another one."""
     several = (near.sum(axis=1, keepdims=True) > 1) | (near.sum(axis=0, keepdims=True) > 1)
     return [(int(row), int(column)) for row, column in np.argwhere(near & several)]
 
 
-def clearest(tracklet: Tracklet, covers: Sequence[np.ndarray]) -> list[int]:
+def least_covered_steps(tracklet: Tracklet, covers: Sequence[np.ndarray]) -> list[int]:
     """Steps in which nobody is before the face, ascending; if there are none, the one with least of that."""
     cover = {step: float(covers[step][which]) for step, which in sorted(tracklet.items())}
     return [step for step, share in cover.items() if share <= MAX_COVER] or [

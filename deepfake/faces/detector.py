@@ -1,4 +1,7 @@
-"""Frames to detections: MTCNN (Zhang et al. 2016) as packaged, weights included, by facenet-pytorch."""
+"""Frames to detections: MTCNN (Zhang et al. 2016) as packaged, weights included, by facenet-pytorch.
+
+Of a clip only key frames are searched; boxes between two of them are interpolated where they agree.
+"""
 
 from __future__ import annotations
 
@@ -103,22 +106,19 @@ def shared_detector(short_side_px: int, min_face_px: int, min_score: float, devi
     )
 
 
-# Detections of a clip from a few of its frames: the rest is interpolated where neighbours in time agree.
-
-
 Detector = Callable[[Sequence[np.ndarray]], list[Detections]]
 """Frames (H, W, 3) uint8 of one size -> the faces of each."""
 
-Looked = tuple[int, Detections]
-Doubt = Callable[[Looked, Looked, list[tuple[int, int]]], bool]
-"""Two steps with their detections, and which face is which -> whether that may be wrong."""
+KeyFrame = tuple[int, Detections]
+NeedsDetection = Callable[[KeyFrame, KeyFrame, list[tuple[int, int]]], bool]
+"""Two key frames and their pairs of faces -> whether the frames between must be searched."""
 
-SURE = 0.97
-"""Score from which a detection may stand for frames that nobody looked at."""
+MIN_KEY_SCORE = 0.97
+"""Detection score from which the faces of a key frame may be interpolated."""
 
 
-class Picked(Sequence[np.ndarray]):
-    """Frames of some steps, each taken when it is asked for: frames may be made that late."""
+class FrameSubset(Sequence[np.ndarray]):
+    """The frames of some steps; each is taken when it is needed, since it may be converted only then."""
 
     def __init__(self, frames: Sequence[np.ndarray], steps: Sequence[int]) -> None:
         self.frames = frames
@@ -129,10 +129,10 @@ class Picked(Sequence[np.ndarray]):
 
     def __getitem__(self, place: Any) -> Any:
         chosen = self.steps[place]
-        return Picked(self.frames, chosen) if isinstance(place, slice) else self.frames[chosen]
+        return FrameSubset(self.frames, chosen) if isinstance(place, slice) else self.frames[chosen]
 
 
-def key_steps(num_frames: int, every: int) -> list[int]:
+def key_frame_steps(num_frames: int, every: int) -> list[int]:
     """Steps of a clip to detect on: first, last and evenly spread between, at most every apart."""
     last = num_frames - 1
     count = -(-last // every) + 1
@@ -145,34 +145,36 @@ def detect_clip(
     *,
     every: int,
     min_agreement: float,
-    doubt: Doubt | None = None,
+    needs_detection: NeedsDetection | None = None,
 ) -> tuple[list[Detections], np.ndarray]:
-    """Faces of each frame of a clip, and whether it was looked at, (N,) bool; else they are interpolated.
+    """Faces of each frame of a clip, and whether it was searched, (N,) bool; others are interpolated.
 
-    frames: (H, W, 3) uint8, in order. Between two detected frames that do not agree, all are detected. doubt:
-    asked of those that agree.
+    frames: (H, W, 3) uint8, in order. Between two key frames whose faces do not agree, every frame is
+    searched. needs_detection: whether this is needed although they agree.
     """
-    keys = key_steps(len(frames), every)
-    found = dict(zip(keys, detector(Picked(frames, keys)), strict=True))
+    keys = key_frame_steps(len(frames), every)
+    found = dict(zip(keys, detector(FrameSubset(frames, keys)), strict=True))
     between: dict[int, Detections] = {}
     for before, after in pairwise(keys):
-        pairs = agreement(found[before], found[after], min_iou=min_agreement)
-        if pairs is None or (doubt and doubt((before, found[before]), (after, found[after]), pairs)):
+        pairs = agreeing_pairs(found[before], found[after], min_iou=min_agreement)
+        if pairs is None or (
+            needs_detection and needs_detection((before, found[before]), (after, found[after]), pairs)
+        ):
             continue
         between |= interpolate(before, found[before], after, found[after], pairs)
     open_steps = [step for step in range(len(frames)) if step not in found and step not in between]
     if open_steps:
-        found |= zip(open_steps, detector(Picked(frames, open_steps)), strict=True)
-    looked_at = np.array([step in found for step in range(len(frames))])
-    return [(found if step in found else between)[step] for step in range(len(frames))], looked_at
+        found |= zip(open_steps, detector(FrameSubset(frames, open_steps)), strict=True)
+    detected = np.array([step in found for step in range(len(frames))])
+    return [(found if step in found else between)[step] for step in range(len(frames))], detected
 
 
-def agreement(before: Detections, after: Detections, *, min_iou: float) -> list[tuple[int, int]] | None:
+def agreeing_pairs(before: Detections, after: Detections, *, min_iou: float) -> list[tuple[int, int]] | None:
     """Which face of one frame is which of the other; None unless all are sure and overlap their own well.
 
     Two frames without any face do not agree: where faces are hard to find, every frame is tried.
     """
-    if not len(before) == len(after) > 0 or min(before.scores.min(), after.scores.min()) < SURE:
+    if not len(before) == len(after) > 0 or min(before.scores.min(), after.scores.min()) < MIN_KEY_SCORE:
         return None
     pairs = match(1 - iou(before.boxes, after.boxes), 1 - min_iou)
     return pairs if len(pairs) == len(before) else None

@@ -23,7 +23,7 @@ from deepfake.faces.crops import around, cut, encode_jpeg, smooth, square_around
 from deepfake.faces.detector import Detector, detect_clip, shared_detector
 from deepfake.faces.main_face import try_mask_shares
 from deepfake.faces.settings import FaceSettings
-from deepfake.faces.tracker import Follower, Shot, box_array, follower_for
+from deepfake.faces.tracker import Shot, Tracker, box_array, make_tracker
 from deepfake.faces.video_faces import SCHEMA, VideoFaces, to_table
 from deepfake.records import Detections, Frames, VideoInfo
 from deepfake.video.decode import IMAGE_SUFFIXES, frame_size, read_clips, read_image, rgb_region
@@ -76,13 +76,13 @@ def extract_faces(
     timer = StageTimer()
     with timer.stage("scan"):
         info, clips = sample_clips(path, settings, limits)
-    follower = follower_for(settings)
+    tracker = make_tracker(settings)
     sampled: list[int] = []
     rows: list[Row] = []
     with SpooledTemporaryFile(max_size=CROP_BYTES_IN_MEMORY, dir=str(into.parent)) as crops:
         decoded = timer.each("decode", clips)
         for clip, first_step, shot in number_shots(
-            decoded, follower, timer, unbroken=settings.num_clips is None
+            decoded, tracker, timer, unbroken=settings.num_clips is None
         ):
             sampled += shot.frames.index.tolist()
             with timer.stage("detect"):
@@ -91,10 +91,10 @@ def extract_faces(
                     detector,
                     every=settings.detect_every,
                     min_agreement=settings.min_agreement,
-                    doubt=follower.doubt(shot),
+                    needs_detection=tracker.needs_detection(shot),
                 )
             with timer.stage("follow"):
-                followed = follower.follow(shot, detections)
+                followed = tracker.follow(shot, detections)
             with timer.stage("crop"):
                 for row, jpeg in cut_crops(shot.frames, detections, followed, settings):
                     place = {"clip": clip, "step": first_step + row["step"]}
@@ -176,7 +176,7 @@ def sample_clips(path: Path, settings: FaceSettings, limits: Limits) -> tuple[Vi
 
 
 def number_shots(
-    clips: Iterable[Frames], follower: Follower, timer: StageTimer, *, unbroken: bool
+    clips: Iterable[Frames], tracker: Tracker, timer: StageTimer, *, unbroken: bool
 ) -> Iterator[tuple[int, int, Shot]]:
     """Clip number, step of the first frame, and frames of each shot; every shot counts as a clip of its own.
 
@@ -186,7 +186,7 @@ def number_shots(
     clip, step = -1, 0
     for frames in clips:
         with timer.stage("follow"):
-            shots = follower.shots(frames)
+            shots = tracker.shots(frames)
         del frames
         while shots:
             shot = shots.pop(0)

@@ -1,4 +1,4 @@
-"""Faces over a whole video: shots, tracklets in each, and which tracklets are one person."""
+"""Tracking faces over a whole video: shots, tracklets in each, and which tracklets are one person."""
 
 from __future__ import annotations
 
@@ -9,29 +9,37 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from deepfake.faces.appearance import apart, cut_places, face_look, scene_looks, split
+from deepfake.faces.appearance import (
+    face_histogram,
+    histogram_distance,
+    scene_histograms,
+    shot_boundaries,
+    split_frames,
+)
 from deepfake.faces.association import (
     MAX_COVER,
-    Look,
+    HistogramOf,
     Tracklet,
     boxes_of,
-    clearest,
     covered,
-    join_clips,
+    join_clips_by_position,
     jump,
-    link_clip,
-    link_shot,
+    least_covered_steps,
     match,
     speed_of,
     split_changed,
+    track_clip_by_position,
+    track_shot,
 )
-from deepfake.faces.detector import Doubt, Looked
+from deepfake.faces.detector import KeyFrame, NeedsDetection
 from deepfake.faces.settings import FaceSettings
 from deepfake.records import Detections, Frames
 
-KEPT_LOOKS = 16  # of a track: it may be joined with any of them
-FORESEEN_S = 1.0  # for how long a face that is out of sight is thought to move on
-PLACE_WEIGHT = 0.5  # of the distance, beside that of looks: it decides between people who look alike
+KEPT_HISTOGRAMS = 16  # of a track: it may be joined with any of them
+EXTRAPOLATED_S = 1.0  # for how long a face that is out of sight is thought to move on
+PLACE_WEIGHT = (
+    0.5  # weight of the distance in pixels beside that of appearance: it decides between similar people
+)
 COST_LIMIT = 10.0  # above all costs that are not infinite
 ALONE = 1.0  # the cost of taking two faces for two people
 
@@ -43,14 +51,14 @@ class Shot(NamedTuple):
     is_new: bool
 
 
-class Follower(Protocol):
+class Tracker(Protocol):
     """Follows the faces of one video, clip by clip."""
 
     def shots(self, frames: Frames) -> list[Shot]:
         """The shots of the next clip."""
         ...
 
-    def doubt(self, shot: Shot) -> Doubt | None:
+    def needs_detection(self, shot: Shot) -> NeedsDetection | None:
         """What detect_clip is to ask about the frames of a shot."""
         ...
 
@@ -59,12 +67,12 @@ class Follower(Protocol):
         ...
 
 
-def follower_for(settings: FaceSettings) -> Follower:
-    """By looks, or by position alone where the settings say nothing of looks."""
-    return PositionFollower(settings) if settings.look_near is None else LookFollower(settings)
+def make_tracker(settings: FaceSettings) -> Tracker:
+    """By appearance, or by position alone where the settings have no distance of appearances."""
+    return PositionTracker(settings) if settings.look_near is None else AppearanceTracker(settings)
 
 
-class PositionFollower:
+class PositionTracker:
     """By position alone, blind to cuts, as older versions did."""
 
     def __init__(self, settings: FaceSettings) -> None:
@@ -75,15 +83,17 @@ class PositionFollower:
         """The clip as it is."""
         return [Shot(frames, is_new=False)]
 
-    def doubt(self, shot: Shot) -> None:
+    def needs_detection(self, shot: Shot) -> None:
         """Nothing: whatever overlaps well is one face."""
 
     def follow(self, shot: Shot, detections: Sequence[Detections]) -> list[tuple[int, Tracklet]]:
         """Tracklets by overlap, joined with the tracks that were last seen nearest."""
         settings = self.settings
-        tracklets = link_clip(detections, min_iou=settings.min_iou, max_gap_frames=settings.max_gap_frames)
+        tracklets = track_clip_by_position(
+            detections, min_iou=settings.min_iou, max_gap_frames=settings.max_gap_frames
+        )
         first = box_array([detections[min(t)].boxes[t[min(t)]] for t in tracklets])
-        joined = join_clips(box_array(self.last_boxes), first, max_jump=settings.max_jump)
+        joined = join_clips_by_position(box_array(self.last_boxes), first, max_jump=settings.max_jump)
         numbers = []
         for tracklet, known in zip(tracklets, joined, strict=True):
             numbers.append(len(self.last_boxes) if known is None else known)
@@ -94,10 +104,10 @@ class PositionFollower:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stretch:
-    """One tracklet as far as joining looks at it.
+    """What joining needs to know about one tracklet.
 
     first_s, last_s: time in the video. cuts: how many lie before it. first_box, last_box: (4,) pixels. speed:
-    (4,) pixels a second at its end. looks: (L, D) float32. clear: nobody was before the face in them.
+    (4,) pixels a second at its end. appearances: (L, D) float32. clear: nobody was before the face in them.
     """
 
     first_s: float
@@ -106,7 +116,7 @@ class Stretch:
     first_box: np.ndarray
     last_box: np.ndarray
     speed: np.ndarray
-    looks: np.ndarray
+    appearances: np.ndarray
     clear: bool
 
     def moved(self, later: Stretch) -> float:
@@ -114,22 +124,22 @@ class Stretch:
         if later.cuts != self.cuts:
             return np.inf
         gap_s = later.first_s - self.last_s
-        there = self.last_box + self.speed * (gap_s if gap_s <= FORESEEN_S else 0)
+        there = self.last_box + self.speed * (gap_s if gap_s <= EXTRAPOLATED_S else 0)
         return float(jump(np.stack([self.last_box, there]), later.first_box[None]).min())
 
 
 class Track:
-    """A person so far: stretches, in order, from the last one before the present shot on; looks of all."""
+    """A person so far: stretches in order, from the last one before the present shot; all appearances."""
 
     def __init__(self) -> None:
         self.stretches: list[Stretch] = []
-        self.looks: deque[np.ndarray] = deque(maxlen=KEPT_LOOKS)
+        self.appearances: deque[np.ndarray] = deque(maxlen=KEPT_HISTOGRAMS)
 
     def take(self, stretch: Stretch) -> None:
         """Take a stretch in."""
         self.stretches = sorted([*self.stretches, stretch], key=lambda one: one.first_s)
-        if stretch.clear or not self.looks:
-            self.looks.extend(stretch.looks)
+        if stretch.clear or not self.appearances:
+            self.appearances.extend(stretch.appearances)
 
     def moved(self, stretch: Stretch) -> float | None:
         """How far a stretch is from those before and after it, in face sides; None if it is beside one."""
@@ -140,8 +150,8 @@ class Track:
         return min([one.moved(stretch) for one in before[-1:]] + [stretch.moved(one) for one in after[:1]])
 
 
-class LookFollower:
-    """By position and looks, knowing cuts; a person may be hidden, away or cut off for any time."""
+class AppearanceTracker:
+    """By position and appearance, with shot boundaries; a person may be out of sight for any time."""
 
     def __init__(self, settings: FaceSettings) -> None:
         assert settings.look_near is not None
@@ -151,64 +161,69 @@ class LookFollower:
         self.tracks: list[Track] = []
         self.num_cuts = 0
         self.last_scene: np.ndarray | None = None
-        self.known_looks: dict[tuple[int, bytes], np.ndarray] = {}  # of the present shot
+        self.known_histograms: dict[tuple[int, bytes], np.ndarray] = {}  # of the present shot
 
     def shots(self, frames: Frames) -> list[Shot]:
         """The clip split at cuts; also between clips a picture that became another counts as a cut."""
         if self.settings.cut_distance is None:
             return [Shot(frames, is_new=False)]
-        looks = scene_looks(frames)
-        known = looks[:1] if self.last_scene is None else self.last_scene[None]
+        appearances = scene_histograms(frames)
+        known = appearances[:1] if self.last_scene is None else self.last_scene[None]
         # place n of these is frame n of the clip, and cut 0 lies before its first frame
-        cuts = [place - 1 for place in cut_places(np.concatenate([known, looks]), self.settings.cut_distance)]
-        self.last_scene = looks[-1]
-        parts = split(frames, [cut for cut in cuts if cut > 0])
+        cuts = [
+            place - 1
+            for place in shot_boundaries(np.concatenate([known, appearances]), self.settings.cut_distance)
+        ]
+        self.last_scene = appearances[-1]
+        parts = split_frames(frames, [cut for cut in cuts if cut > 0])
         return [Shot(part, is_new=place > 0 or 0 in cuts) for place, part in enumerate(parts)]
 
-    def doubt(self, shot: Shot) -> Doubt:
-        """Whether people may have passed each other: their boxes overlap, or one looks like another."""
+    def needs_detection(self, shot: Shot) -> NeedsDetection:
+        """Whether people may have passed each other: their boxes overlap, or one appearances like another."""
 
-        def pass_by(before: Looked, after: Looked, pairs: list[tuple[int, int]]) -> bool:
+        def pass_by(before: KeyFrame, after: KeyFrame, pairs: list[tuple[int, int]]) -> bool:
             if any(covered(found.boxes).any() for _, found in (before, after)):
                 return True
-            looks, others = (
-                np.stack([self.look(shot, step, found.boxes[pair[side]]) for pair in pairs])
+            appearances, others = (
+                np.stack([self.appearance(shot, step, found.boxes[pair[side]]) for pair in pairs])
                 for side, (step, found) in enumerate((before, after))
             )
-            return bool(np.diag(apart(looks, others)).max() > self.look_far)
+            return bool(np.diag(histogram_distance(appearances, others)).max() > self.look_far)
 
         return pass_by
 
     def follow(self, shot: Shot, detections: Sequence[Detections]) -> list[tuple[int, Tracklet]]:
-        """Tracklets by movement and looks; those that appear on one frame are joined with tracks together."""
+        """Tracklets by movement and appearance; those on one frame are joined with tracks together."""
         settings = self.settings
         self.num_cuts += shot.is_new
 
-        def look(step: int, which: int) -> np.ndarray:
-            return self.look(shot, step, detections[step].boxes[which])
+        def appearance(step: int, which: int) -> np.ndarray:
+            return self.appearance(shot, step, detections[step].boxes[which])
 
         covers = [covered(found.boxes) for found in detections]
-        linked = link_shot(detections, look, min_iou=settings.min_iou, max_gap_frames=settings.max_gap_frames)
+        linked = track_shot(
+            detections, appearance, min_iou=settings.min_iou, max_gap_frames=settings.max_gap_frames
+        )
         tracklets = [
             piece
             for tracklet in linked
             for piece in split_changed(
-                tracklet, covers, look, max_change=self.look_near, max_step=self.look_far
+                tracklet, covers, appearance, max_change=self.look_near, max_step=self.look_far
             )
         ]
         stretches = [
-            stretch_of(tracklet, shot.frames, detections, covers, look, cuts=self.num_cuts)
+            stretch_of(tracklet, shot.frames, detections, covers, appearance, cuts=self.num_cuts)
             for tracklet in tracklets
         ]
-        self.known_looks.clear()
+        self.known_histograms.clear()
         return list(zip(self.join(stretches), tracklets, strict=True))
 
-    def look(self, shot: Shot, step: int, box: np.ndarray) -> np.ndarray:
-        """The look of a box in a frame of the shot, (D,), made once."""
+    def appearance(self, shot: Shot, step: int, box: np.ndarray) -> np.ndarray:
+        """The appearance of a box in a frame of the shot, (D,), made once."""
         key = step, box.tobytes()
-        if key not in self.known_looks:
-            self.known_looks[key] = face_look(shot.frames.rgb, step, box)
-        return self.known_looks[key]
+        if key not in self.known_histograms:
+            self.known_histograms[key] = face_histogram(shot.frames.rgb, step, box)
+        return self.known_histograms[key]
 
     def join(self, stretches: Sequence[Stretch]) -> list[int]:
         """The track that each stretch of a shot goes on with: in rounds, each track the best one it can have.
@@ -247,8 +262,8 @@ def join_cost(
 ) -> np.ndarray:
     """What it costs to take a stretch into a track, (N, M); infinite where they are two people.
 
-    One person is who is within max_jump face sides of where the track would be, in the same shot, with looks
-    at most look_near apart; or anybody with looks at most look_far apart.
+    Two stretches are one person if they are within max_jump face sides of where the track would be, in the
+    same shot, with appearances at most look_near apart; or anywhere with appearances at most look_far apart.
     """
     cost = np.full((len(tracks), len(stretches)), np.inf)
     for row, track in enumerate(tracks):
@@ -256,9 +271,9 @@ def join_cost(
             moved = track.moved(stretch)
             if moved is None:
                 continue
-            looks = float(apart(np.stack(track.looks), stretch.looks).min())
-            if looks <= (look_near if moved <= max_jump else look_far):
-                cost[row, column] = looks / look_near + PLACE_WEIGHT * min(moved / max_jump, 1)
+            appearances = float(histogram_distance(np.stack(track.appearances), stretch.appearances).min())
+            if appearances <= (look_near if moved <= max_jump else look_far):
+                cost[row, column] = appearances / look_near + PLACE_WEIGHT * min(moved / max_jump, 1)
     return cost
 
 
@@ -267,13 +282,13 @@ def stretch_of(
     frames: Frames,
     detections: Sequence[Detections],
     covers: Sequence[np.ndarray],
-    look: Look,
+    appearance: HistogramOf,
     *,
     cuts: int,
 ) -> Stretch:
     """What joining wants to know of a tracklet."""
     first, last = min(tracklet), max(tracklet)
-    steps = clearest(tracklet, covers)
+    steps = least_covered_steps(tracklet, covers)
     recent = boxes_of(tracklet, detections)
     duration_s = float(frames.time_s[last] - frames.time_s[min(recent)])
     return Stretch(
@@ -283,7 +298,7 @@ def stretch_of(
         first_box=detections[first].boxes[tracklet[first]],
         last_box=detections[last].boxes[tracklet[last]],
         speed=speed_of(recent) * ((last - min(recent)) / duration_s if duration_s else 0),
-        looks=np.stack([look(step, tracklet[step]) for step in sorted({steps[0], steps[-1]})]),
+        appearances=np.stack([appearance(step, tracklet[step]) for step in sorted({steps[0], steps[-1]})]),
         clear=bool(covers[steps[0]][tracklet[steps[0]]] <= MAX_COVER),
     )
 

@@ -1,4 +1,4 @@
-"""Where in a store a video's faces are, whatever its key."""
+"""All tracked faces of one video as one Arrow table: what extraction writes and windows are read from."""
 
 from __future__ import annotations
 
@@ -18,34 +18,9 @@ from deepfake.errors import UserError
 from deepfake.faces.settings import FaceSettings
 from deepfake.records import VideoInfo
 
-MOST_BYTES = 200  # of 255: suffix, lock and unfinished file need room too
-
-
-def file_of(key: str) -> str:
-    """A key's file below a store's root: "a/b" -> "faces/a/b.arrow".
-
-    Names that no disk would take are cut, and told apart by a hash. Raises UserError for a key that leads
-    out of the store.
-    """
-    parts = PurePosixPath(key).parts
-    if not parts or key.startswith("/") or ".." in parts or "\0" in key:
-        raise UserError(f"video {key!r}: not a key that a face store can have")
-    return f"faces/{'/'.join(map(_cut, parts))}.arrow"
-
-
-def _cut(name: str) -> str:
-    raw = name.encode("utf-8", "backslashreplace")
-    if len(raw) <= MOST_BYTES:
-        return name
-    return f"{raw[: MOST_BYTES - 17].decode('utf-8', 'ignore')}~{sha256(raw).hexdigest()[:16]}"
-
-
-# All tracked faces of one video as one Arrow table: what extraction makes, the store keeps, windows read.
-
-
 SCHEMA = pa.schema(
     [
-        ("track", pa.int32()),  # 0 has the largest total area; choose.py names the main face
+        ("track", pa.int32()),  # 0 has the largest total area; main_face.py chooses the main face
         ("clip", pa.int32()),
         ("step", pa.int32()),  # place in the clip; neighbours differ by 1
         ("frame", pa.int64()),  # index in the video
@@ -60,6 +35,7 @@ SCHEMA = pa.schema(
 )
 LIBRARIES = ("facenet-pytorch", "torch", "decord", "av", "opencv-python-headless", "simplejpeg", "pyarrow")
 METADATA_KEY = b"deepfake"
+MAX_NAME_BYTES = 200  # of 255: suffix, lock and unfinished file need room too
 
 
 @dataclass(frozen=True)
@@ -68,7 +44,7 @@ class VideoFaces:
 
     table: rows of SCHEMA, ordered by track, clip, step. sampled: index in the video of each sampled frame,
     with or without a face. mask_shares: for each track, how much of the manipulated region it holds (see
-    choose.mask_shares); None if no mask was looked at, empty if it said nothing. source_bytes: size of the
+    main_face.mask_shares); None if no mask was looked at, empty if it said nothing. source_bytes: size of the
     video file, by which a changed one is noticed.
     """
 
@@ -152,3 +128,22 @@ def read_metadata(schema: pa.Schema) -> dict[str, Any]:
 def put_metadata(table: pa.Table, about: dict[str, Any]) -> pa.Table:
     """The table with what read_metadata will return."""
     return table.replace_schema_metadata({METADATA_KEY: json.dumps(about).encode()})
+
+
+def file_of(key: str) -> str:
+    """A key's file below a store's root: "a/b" -> "faces/a/b.arrow".
+
+    Names that no disk would take are cut, and told apart by a hash. Raises UserError for a key that leads
+    out of the store.
+    """
+    parts = PurePosixPath(key).parts
+    if not parts or key.startswith("/") or ".." in parts or "\0" in key:
+        raise UserError(f"video {key!r}: not a key that a face store can have")
+    return f"faces/{'/'.join(map(_cut, parts))}.arrow"
+
+
+def _cut(name: str) -> str:
+    raw = name.encode("utf-8", "backslashreplace")
+    if len(raw) <= MAX_NAME_BYTES:
+        return name
+    return f"{raw[: MAX_NAME_BYTES - 17].decode('utf-8', 'ignore')}~{sha256(raw).hexdigest()[:16]}"

@@ -10,14 +10,14 @@ from deepfake.faces.association import (
     Tracklet,
     covered,
     iou,
-    join_clips,
-    link_clip,
-    link_shot,
+    join_clips_by_position,
     match,
     split_changed,
+    track_clip_by_position,
+    track_shot,
 )
 from deepfake.faces.settings import FaceSettings
-from deepfake.faces.tracker import Follower, LookFollower, PositionFollower, Shot
+from deepfake.faces.tracker import AppearanceTracker, PositionTracker, Shot, Tracker
 from deepfake.records import Detections, Frames
 
 HEIGHT, WIDTH = 60, 120
@@ -61,8 +61,8 @@ def test_every_detection_is_in_one_tracklet_and_no_gap_is_too_long(
 ) -> None:
     detections = random_detections(np.random.default_rng(seed), counts)
     looks = look_of(detections)
-    by_look = link_shot(detections, lambda step, row: looks[step, row], min_iou=min_iou, max_gap_frames=gap)
-    by_place = link_clip(detections, min_iou=min_iou, max_gap_frames=gap)
+    by_look = track_shot(detections, lambda step, row: looks[step, row], min_iou=min_iou, max_gap_frames=gap)
+    by_place = track_clip_by_position(detections, min_iou=min_iou, max_gap_frames=gap)
     for tracklets in (by_look, by_place):
         assert members(tracklets) == all_of(counts)
         firsts = [min(tracklet) for tracklet in tracklets]
@@ -91,8 +91,8 @@ def test_the_order_of_a_frame_s_detections_changes_no_tracklet(
     def link(found: list[Detections]) -> tuple[list[Tracklet], list[Tracklet]]:
         looks = look_of(found)
         return (
-            link_shot(found, lambda step, row: looks[step, row], min_iou=min_iou, max_gap_frames=gap),
-            link_clip(found, min_iou=min_iou, max_gap_frames=gap),
+            track_shot(found, lambda step, row: looks[step, row], min_iou=min_iou, max_gap_frames=gap),
+            track_clip_by_position(found, min_iou=min_iou, max_gap_frames=gap),
         )
 
     for plain, other in zip(link(detections), link(shuffled), strict=True):
@@ -144,7 +144,7 @@ def test_overlap_is_symmetric_within_0_and_1_and_whole_with_itself(
 @given(seed=SEEDS, counts=st.tuples(st.integers(0, 5), st.integers(0, 5)), most=st.floats(0, 3))
 def test_no_two_faces_of_a_clip_go_on_with_one_track(seed: int, counts: tuple[int, int], most: float) -> None:
     last, first = (found.boxes for found in random_detections(np.random.default_rng(seed), list(counts)))
-    joined = [row for row in join_clips(last, first, max_jump=most) if row is not None]
+    joined = [row for row in join_clips_by_position(last, first, max_jump=most) if row is not None]
     assert len(set(joined)) == len(joined)
 
 
@@ -153,15 +153,15 @@ def test_over_a_video_each_detection_has_one_track_and_no_track_is_twice_in_a_fr
     seed: int, clips: list[list[int]]
 ) -> None:
     settings = FaceSettings()
-    followers: list[Follower] = [LookFollower(settings), PositionFollower(settings)]
-    for follower in followers:
+    trackers: list[Tracker] = [AppearanceTracker(settings), PositionTracker(settings)]
+    for tracker in trackers:
         rng, numbers = np.random.default_rng(seed), set[int]()
         for place, counts in enumerate(clips):
             rgb = [rng.integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8) for _ in counts]
             index = 100 * place + np.arange(len(counts))
-            for shot in follower.shots(Frames(rgb, index, index / 25)):
+            for shot in tracker.shots(Frames(rgb, index, index / 25)):
                 found = random_detections(rng, counts[: len(shot.frames)])
-                followed = follower.follow(Shot(shot.frames, shot.is_new), found)
+                followed = tracker.follow(Shot(shot.frames, shot.is_new), found)
                 faces = members([tracklet for _, tracklet in followed])
                 assert faces == all_of([len(one) for one in found])
                 on_frames = [(number, step) for number, tracklet in followed for step in tracklet]

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from deepfake.faces.detector import agreement, detect_clip, key_steps
+from deepfake.faces.detector import agreeing_pairs, detect_clip, key_frame_steps
 from deepfake.records import Detections
 
 FRAMES = [np.full((2, 2, 3), step, np.uint8) for step in range(8)]
@@ -43,14 +43,14 @@ def moving(step: int) -> tuple[float, float, float, float]:
     ],
 )
 def test_first_and_last_frame_are_always_looked_at(num_frames: int, every: int, steps: list[int]) -> None:
-    assert key_steps(num_frames, every) == steps
+    assert key_frame_steps(num_frames, every) == steps
 
 
 def test_a_face_that_moves_evenly_is_found_on_every_frame_from_two_looks() -> None:
     detector = Seen({0: faces(moving(0), score=0.99), 7: faces(moving(7), score=0.98)})
-    found, looked_at = detect_clip(FRAMES, detector, every=7, min_agreement=0.6)
+    found, detected = detect_clip(FRAMES, detector, every=7, min_agreement=0.6)
     assert detector.asked == [[0, 7]]
-    assert looked_at.tolist() == [True] + [False] * 6 + [True]
+    assert detected.tolist() == [True] + [False] * 6 + [True]
     for step, detections in enumerate(found):
         assert detections.boxes[0] == pytest.approx(moving(step), abs=1e-4)
         assert detections.landmarks[0, 4] == pytest.approx(moving(step)[:2], abs=1e-4)
@@ -75,17 +75,17 @@ def test_two_faces_are_told_apart_though_their_order_changes() -> None:
 )
 def test_where_two_looks_do_not_agree_every_frame_between_is_looked_at(last: Detections) -> None:
     detector = Seen({step: faces(moving(step)) for step in range(7)} | {7: last})
-    found, looked_at = detect_clip(FRAMES, detector, every=7, min_agreement=0.6)
+    found, detected = detect_clip(FRAMES, detector, every=7, min_agreement=0.6)
     assert detector.asked == [[0, 7], [1, 2, 3, 4, 5, 6]]
-    assert looked_at.all()
+    assert detected.all()
     assert found[3].boxes[0].tolist() == list(moving(3))
 
 
 def test_only_the_stretch_without_agreement_is_looked_at() -> None:
     detector = Seen({step: faces(moving(step)) for step in range(8)} | {4: faces((200.0, 0.0, 240.0, 40.0))})
-    _, looked_at = detect_clip(FRAMES, detector, every=4, min_agreement=0.6)
+    _, detected = detect_clip(FRAMES, detector, every=4, min_agreement=0.6)
     assert detector.asked == [[0, 4, 7], [1, 2, 3, 5, 6]]
-    assert looked_at.all()
+    assert detected.all()
     detector = Seen({step: faces(moving(step)) for step in range(7)} | {7: faces()})
     detect_clip(FRAMES, detector, every=4, min_agreement=0.6)
     assert detector.asked == [[0, 4, 7], [5, 6]]
@@ -93,28 +93,28 @@ def test_only_the_stretch_without_agreement_is_looked_at() -> None:
 
 def test_frames_without_a_face_at_both_ends_are_looked_at_all() -> None:
     detector = Seen({0: faces(), 7: faces()} | {step: faces(moving(step)) for step in range(1, 7)})
-    found, looked_at = detect_clip(FRAMES, detector, every=7, min_agreement=0.6)
+    found, detected = detect_clip(FRAMES, detector, every=7, min_agreement=0.6)
     assert [len(d) for d in found] == [0, 1, 1, 1, 1, 1, 1, 0]
-    assert looked_at.all()
+    assert detected.all()
 
 
 def test_agreement_asks_for_the_iou_it_is_given() -> None:
     a, b = faces((0.0, 0.0, 40.0, 40.0)), faces((10.0, 0.0, 50.0, 40.0))  # IoU 30 / 50
-    assert agreement(a, b, min_iou=0.59) == [(0, 0)]
-    assert agreement(a, b, min_iou=0.61) is None
+    assert agreeing_pairs(a, b, min_iou=0.59) == [(0, 0)]
+    assert agreeing_pairs(a, b, min_iou=0.61) is None
 
 
 def test_where_agreement_is_in_doubt_every_frame_between_is_looked_at() -> None:
     asked: list[tuple[int, int, list[tuple[int, int]]]] = []
 
-    def doubt(
+    def needs_detection(
         before: tuple[int, Detections], after: tuple[int, Detections], pairs: list[tuple[int, int]]
     ) -> bool:
         asked.append((before[0], after[0], pairs))
         return before[0] == 4
 
     detector = Seen({step: faces(moving(step)) for step in range(8)})
-    _, looked_at = detect_clip(FRAMES, detector, every=4, min_agreement=0.6, doubt=doubt)
+    _, detected = detect_clip(FRAMES, detector, every=4, min_agreement=0.6, needs_detection=needs_detection)
     assert asked == [(0, 4, [(0, 0)]), (4, 7, [(0, 0)])]
     assert detector.asked == [[0, 4, 7], [5, 6]]
-    assert looked_at.tolist() == [True] + [False] * 3 + [True] * 4
+    assert detected.tolist() == [True] + [False] * 3 + [True] * 4

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from deepfake.faces.association import iou, join_clips, jump, link_clip, match
+from deepfake.faces.association import iou, join_clips_by_position, jump, match, track_clip_by_position
 from deepfake.records import Detections
 
 
@@ -36,19 +36,22 @@ def test_match_takes_the_cheapest_pairing_and_no_forbidden_pair() -> None:
 
 def test_two_faces_side_by_side_keep_their_tracklets_when_the_detector_swaps_their_order() -> None:
     frames = [frame(box_at(0), box_at(50)), frame(box_at(51), box_at(1)), frame(box_at(2), box_at(52))]
-    assert link_clip(frames, min_iou=0.3, max_gap_frames=0) == [{0: 0, 1: 1, 2: 0}, {0: 1, 1: 0, 2: 1}]
+    assert track_clip_by_position(frames, min_iou=0.3, max_gap_frames=0) == [
+        {0: 0, 1: 1, 2: 0},
+        {0: 1, 1: 0, 2: 1},
+    ]
 
 
 def test_a_tracklet_survives_the_allowed_gap_and_no_longer_one() -> None:
     frames = [frame(box_at(0)), frame(), frame(), frame(box_at(1))]
-    assert link_clip(frames, min_iou=0.3, max_gap_frames=2) == [{0: 0, 3: 0}]
-    assert link_clip(frames, min_iou=0.3, max_gap_frames=1) == [{0: 0}, {3: 0}]
+    assert track_clip_by_position(frames, min_iou=0.3, max_gap_frames=2) == [{0: 0, 3: 0}]
+    assert track_clip_by_position(frames, min_iou=0.3, max_gap_frames=1) == [{0: 0}, {3: 0}]
 
 
 def test_every_detection_belongs_to_exactly_one_tracklet() -> None:
     rng = np.random.default_rng(0)
     frames = [frame(*[box_at(*rng.uniform(0, 60, 2)) for _ in range(rng.integers(0, 4))]) for _ in range(30)]
-    tracklets = link_clip(frames, min_iou=0.3, max_gap_frames=2)
+    tracklets = track_clip_by_position(frames, min_iou=0.3, max_gap_frames=2)
     seen = sorted((step, which) for t in tracklets for step, which in t.items())
     assert seen == [(step, which) for step, found in enumerate(frames) for which in range(len(found))]
 
@@ -56,5 +59,5 @@ def test_every_detection_belongs_to_exactly_one_tracklet() -> None:
 def test_a_new_clip_goes_on_with_the_near_track_and_starts_one_for_the_far_face() -> None:
     last = np.array([box_at(0), box_at(100)])
     first = np.array([box_at(108), box_at(300)])
-    assert join_clips(last, first, max_jump=1.5) == [1, None]
-    assert join_clips(np.zeros((0, 4)), first, max_jump=1.5) == [None, None]
+    assert join_clips_by_position(last, first, max_jump=1.5) == [1, None]
+    assert join_clips_by_position(np.zeros((0, 4)), first, max_jump=1.5) == [None, None]

@@ -7,23 +7,23 @@ import numpy as np
 import pytest
 
 from deepfake.faces.association import (
-    clearest,
+    ambiguous_pairs,
     covered,
-    doubtful,
     expected_box,
-    link_shot,
+    least_covered_steps,
     speed_of,
     split_changed,
+    track_shot,
 )
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.tracker import (
-    LookFollower,
-    PositionFollower,
+    AppearanceTracker,
+    PositionTracker,
     Shot,
     Stretch,
     Track,
-    follower_for,
     join_cost,
+    make_tracker,
 )
 from deepfake.records import Detections, Frames
 
@@ -64,47 +64,49 @@ def shot(
     return Shot(Frames(pictures, index, index / 25), is_new), boxes
 
 
-def tracks(follower: LookFollower, *shots: tuple[Shot, Sequence[Detections]]) -> list[list[tuple[int, ...]]]:
+def tracks(
+    tracker: AppearanceTracker, *shots: tuple[Shot, Sequence[Detections]]
+) -> list[list[tuple[int, ...]]]:
     """For each shot (track, first step, last step) of its tracklets, in order."""
     return [
-        sorted((number, min(t), max(t)) for number, t in follower.follow(one, found)) for one, found in shots
+        sorted((number, min(t), max(t)) for number, t in tracker.follow(one, found)) for one, found in shots
     ]
 
 
 @pytest.fixture
-def follower() -> LookFollower:
-    return LookFollower(FaceSettings())
+def tracker() -> AppearanceTracker:
+    return AppearanceTracker(FaceSettings())
 
 
-def test_people_who_change_places_between_clips_keep_their_numbers(follower: LookFollower) -> None:
+def test_people_who_change_places_between_clips_keep_their_numbers(tracker: AppearanceTracker) -> None:
     first = shot(*[{"anna": 20, "ben": 200}] * 2)
     second = shot(*[{"anna": 200, "ben": 20}] * 2, start=50)
-    assert tracks(follower, first, second) == [[(0, 0, 1), (1, 0, 1)]] * 2
+    assert tracks(tracker, first, second) == [[(0, 0, 1), (1, 0, 1)]] * 2
     # anna's box is the first in both, but by position alone the second's first would be the other one
-    older = PositionFollower(FaceSettings())
+    older = PositionTracker(FaceSettings())
     assert [number for number, _ in older.follow(*first)] == [0, 1]
     assert [number for number, _ in older.follow(*second)] == [1, 0]
 
 
-def test_somebody_else_at_the_same_place_is_somebody_else(follower: LookFollower) -> None:
+def test_somebody_else_at_the_same_place_is_somebody_else(tracker: AppearanceTracker) -> None:
     clips = (shot({"anna": 20}), shot({"ben": 20}, start=50), shot({"anna": 22}, start=99))
-    assert tracks(follower, *clips) == [[(0, 0, 0)], [(1, 0, 0)], [(0, 0, 0)]]
+    assert tracks(tracker, *clips) == [[(0, 0, 0)], [(1, 0, 0)], [(0, 0, 0)]]
 
 
-def test_a_person_seen_again_far_away_is_known_by_the_looks_only(follower: LookFollower) -> None:
+def test_a_person_seen_again_far_away_is_known_by_the_looks_only(tracker: AppearanceTracker) -> None:
     clips = (shot({"anna": 20}), shot({"anna": 300}, start=50), shot({"carl": 20}, start=99))
-    assert tracks(follower, *clips) == [[(0, 0, 0)], [(0, 0, 0)], [(1, 0, 0)]]
+    assert tracks(tracker, *clips) == [[(0, 0, 0)], [(0, 0, 0)], [(1, 0, 0)]]
 
 
-def test_a_cut_parts_a_clip_and_the_clips_beside_it(follower: LookFollower) -> None:
+def test_a_cut_parts_a_clip_and_the_clips_beside_it(tracker: AppearanceTracker) -> None:
     pictures = [painted({"anna": 20})] * 3 + [painted({"ben": 20}, room=GREEN)] * 2
     frames = Frames(pictures, np.arange(5), np.arange(5) / 25)
-    parts = follower.shots(frames)
+    parts = tracker.shots(frames)
     assert [part.frames.index.tolist() for part in parts] == [[0, 1, 2], [3, 4]]
     assert [part.is_new for part in parts] == [False, True]
     later = Frames(pictures[3:], 20 + np.arange(2), 1 + np.arange(2) / 25)
-    assert [part.is_new for part in follower.shots(later)] == [False]
-    assert [part.is_new for part in follower.shots(replace(later, rgb=pictures[:2]))] == [True]
+    assert [part.is_new for part in tracker.shots(later)] == [False]
+    assert [part.is_new for part in tracker.shots(replace(later, rgb=pictures[:2]))] == [True]
 
 
 def test_behind_a_cut_looks_must_agree_more_closely() -> None:
@@ -117,7 +119,7 @@ def test_behind_a_cut_looks_must_agree_more_closely() -> None:
             first_box=box,
             last_box=box,
             speed=np.zeros(4, np.float32),
-            looks=looks[None].astype(np.float32),
+            appearances=looks[None].astype(np.float32),
             clear=True,
         )
 
@@ -139,8 +141,8 @@ def test_behind_a_cut_looks_must_agree_more_closely() -> None:
 
 def test_settings_without_looks_follow_by_position_alone() -> None:
     older = FaceSettings(cut_distance=None, look_near=None, look_far=None)
-    assert isinstance(follower_for(older), PositionFollower)
-    assert isinstance(follower_for(FaceSettings()), LookFollower)
+    assert isinstance(make_tracker(older), PositionTracker)
+    assert isinstance(make_tracker(FaceSettings()), AppearanceTracker)
 
 
 Looks = Callable[[int, int], np.ndarray]
@@ -157,12 +159,12 @@ def test_two_who_meet_are_linked_by_their_looks_where_boxes_say_little() -> None
     left, right = [0, 12, 24, 24, 12, 0], [72, 60, 48, 48, 60, 72]
     found = [detections(box_at(x), box_at(y)) for x, y in zip(left, right, strict=True)]
     same = looks_of([["anna", "ben"]] * 6)
-    assert link_shot(found, same, min_iou=0.3, max_gap_frames=0) == [
+    assert track_shot(found, same, min_iou=0.3, max_gap_frames=0) == [
         dict.fromkeys(range(6), 0),
         dict.fromkeys(range(6), 1),
     ]
     crossed = looks_of([["anna", "ben"]] * 3 + [["ben", "anna"]] * 3)
-    (first, second) = link_shot(found, crossed, min_iou=0.1, max_gap_frames=0)
+    (first, second) = track_shot(found, crossed, min_iou=0.1, max_gap_frames=0)
     assert first == {0: 0, 1: 0, 2: 0, 3: 1, 4: 1, 5: 1}
     assert second == {0: 1, 1: 1, 2: 1, 3: 0, 4: 0, 5: 0}
 
@@ -170,7 +172,7 @@ def test_two_who_meet_are_linked_by_their_looks_where_boxes_say_little() -> None
 def test_a_fast_face_is_expected_where_it_would_be_by_now() -> None:
     found = [detections(box_at(10 * step)) for step in range(4)]
     found += [detections()] * 3 + [detections(box_at(70))]
-    linked = link_shot(found, looks_of([]), min_iou=0.5, max_gap_frames=3)
+    linked = track_shot(found, looks_of([]), min_iou=0.5, max_gap_frames=3)
     assert linked == [{0: 0, 1: 0, 2: 0, 3: 0, 7: 0}]
     # without its speed it would be ten pixels of forty beside each time, and forty at last
     boxes = {step: np.array(box_at(10 * step), np.float32) for step in (2, 3, 4)}
@@ -181,7 +183,7 @@ def test_a_fast_face_is_expected_where_it_would_be_by_now() -> None:
 
 def test_pairs_are_doubtful_where_there_is_another() -> None:
     near = np.array([[True, False, False], [False, True, True], [False, False, False]])
-    assert doubtful(near) == [(1, 1), (1, 2)]
+    assert ambiguous_pairs(near) == [(1, 1), (1, 2)]
 
 
 def test_what_covers_a_box_is_told_as_a_share_of_it() -> None:
@@ -192,8 +194,8 @@ def test_what_covers_a_box_is_told_as_a_share_of_it() -> None:
 
 def test_the_clearest_steps_are_those_without_others_or_the_least_covered() -> None:
     covers = [np.array([0.0, 0.4]), np.array([0.3, 0.2]), np.array([0.05, 0.1])]
-    assert clearest({0: 0, 1: 0, 2: 0}, covers) == [0, 2]
-    assert clearest({0: 1, 1: 1}, covers) == [1]
+    assert least_covered_steps({0: 0, 1: 0, 2: 0}, covers) == [0, 2]
+    assert least_covered_steps({0: 1, 1: 1}, covers) == [1]
 
 
 def test_a_tracklet_is_cut_where_another_person_took_the_place() -> None:

@@ -4,7 +4,15 @@ import av
 import numpy as np
 import pytest
 
-from deepfake.faces.appearance import apart, blurred, cut_places, face_look, scene_look, scene_looks, split
+from deepfake.faces.appearance import (
+    blur,
+    face_histogram,
+    histogram_distance,
+    scene_histogram,
+    scene_histograms,
+    shot_boundaries,
+    split_frames,
+)
 from deepfake.records import Frames
 from deepfake.video.decode import LazyFrames, frame_size, resized_yuv, to_rgb
 
@@ -18,23 +26,25 @@ def plain(*colours: tuple[int, int, int]) -> np.ndarray:
 
 
 def look(picture: np.ndarray) -> np.ndarray:
-    return scene_look([picture], 0)[None]
+    return scene_histogram([picture], 0)[None]
 
 
 def test_a_colour_is_not_apart_from_itself_and_wholly_from_another() -> None:
-    assert apart(look(plain(RED)), look(plain(RED)))[0, 0] == pytest.approx(0, abs=1e-3)
-    assert apart(look(plain(RED)), look(plain(BLUE)))[0, 0] == 1
+    assert histogram_distance(look(plain(RED)), look(plain(RED)))[0, 0] == pytest.approx(0, abs=1e-3)
+    assert histogram_distance(look(plain(RED)), look(plain(BLUE)))[0, 0] == 1
 
 
 def test_a_picture_of_two_colours_is_half_way_from_one_of_them() -> None:
     # sqrt(1 - sqrt(1 * 1/2)): roots of shares, multiplied
-    assert apart(look(plain(RED)), look(plain(RED, BLUE)))[0, 0] == pytest.approx((1 - 0.5**0.5) ** 0.5)
+    assert histogram_distance(look(plain(RED)), look(plain(RED, BLUE)))[0, 0] == pytest.approx(
+        (1 - 0.5**0.5) ** 0.5
+    )
 
 
 def test_a_blurred_count_is_twice_itself_and_its_neighbours() -> None:
     counts = np.array([[0, 1, 0, 4]], np.float32)
-    assert blurred(counts, 1).tolist() == [[1, 2, 5, 8]]
-    assert blurred(counts.T, 0).T.tolist() == [[1, 2, 5, 8]]
+    assert blur(counts, 1).tolist() == [[1, 2, 5, 8]]
+    assert blur(counts.T, 0).T.tolist() == [[1, 2, 5, 8]]
 
 
 def test_a_face_s_look_is_that_of_its_box_and_not_of_what_is_around() -> None:
@@ -42,17 +52,19 @@ def test_a_face_s_look_is_that_of_its_box_and_not_of_what_is_around() -> None:
     red, other = plain(BLUE), plain((40, 200, 40))
     red[inside] = other[inside] = RED
     blue = plain(BLUE)
-    looks = [face_look([picture], 0, BOX)[None] for picture in (red, other, blue)]
-    assert apart(looks[0], looks[1])[0, 0] == pytest.approx(0, abs=1e-3)
-    assert apart(looks[0], looks[2])[0, 0] == 1
+    looks = [face_histogram([picture], 0, BOX)[None] for picture in (red, other, blue)]
+    assert histogram_distance(looks[0], looks[1])[0, 0] == pytest.approx(0, abs=1e-3)
+    assert histogram_distance(looks[0], looks[2])[0, 0] == 1
 
 
 @pytest.mark.parametrize("box", [(-30, -30, 30, 30), (100, 70, 140, 110), (130, 95, 150, 120)])
 def test_a_box_that_leaves_the_frame_has_the_look_of_what_is_in_it(
     box: tuple[float, float, float, float],
 ) -> None:
-    found = face_look([plain(RED)], 0, np.array(box, np.float32))
-    assert apart(found[None], face_look([plain(RED)], 0, BOX)[None])[0, 0] == pytest.approx(0, abs=1e-3)
+    found = face_histogram([plain(RED)], 0, np.array(box, np.float32))
+    assert histogram_distance(found[None], face_histogram([plain(RED)], 0, BOX)[None])[0, 0] == pytest.approx(
+        0, abs=1e-3
+    )
 
 
 def decoded(rgb: np.ndarray, form: str, rotation: int = 0) -> Sequence[np.ndarray]:
@@ -83,12 +95,12 @@ def clip(*pictures: np.ndarray) -> Frames:
 def test_a_cut_lies_where_the_picture_changes_at_once() -> None:
     room, other = plain(RED, RED, BLUE), plain((40, 200, 40), BLUE, BLUE)
     frames = clip(room, room, other, other, room)
-    assert cut_places(scene_looks(frames), 0.2) == [2, 4]
-    assert cut_places(scene_looks(frames), 1.0) == []
-    assert cut_places(scene_looks(clip(room)), 0.2) == []
-    parts = split(frames, [2, 4])
+    assert shot_boundaries(scene_histograms(frames), 0.2) == [2, 4]
+    assert shot_boundaries(scene_histograms(frames), 1.0) == []
+    assert shot_boundaries(scene_histograms(clip(room)), 0.2) == []
+    parts = split_frames(frames, [2, 4])
     assert [part.index.tolist() for part in parts] == [[0, 1], [2, 3], [4]]
-    assert [part.index.tolist() for part in split(frames, [])] == [[0, 1, 2, 3, 4]]
+    assert [part.index.tolist() for part in split_frames(frames, [])] == [[0, 1, 2, 3, 4]]
 
 
 def test_a_face_that_moves_is_no_cut() -> None:
@@ -97,4 +109,4 @@ def test_a_face_that_moves_is_no_cut() -> None:
         picture = plain(BLUE)
         picture[30:60, left : left + 30] = RED
         pictures.append(picture)
-    assert cut_places(scene_looks(clip(*pictures)), 0.2) == []
+    assert shot_boundaries(scene_histograms(clip(*pictures)), 0.2) == []
