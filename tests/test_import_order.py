@@ -6,7 +6,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "deepfake"
 ORDER = """
     errors records io config signals parallel video corpora faces data models scoring reports training
-    prediction app doctor tasks sweep cli
+    prediction app tasks sweep cli
 """.split()
 APART = {"data", "models", "scoring"}
 

@@ -1,1 +1,0 @@
-"""What a bug report needs to say: versions, machine, decoders, limits; without whatever is private."""
