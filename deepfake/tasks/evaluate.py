@@ -16,7 +16,7 @@ from deepfake.reports.run_page import conclude
 from deepfake.tasks.build import make_datamodule, make_trainer, prepare
 from deepfake.training.callbacks import silence_copies
 from deepfake.training.checkpoint import read_detector
-from deepfake.training.loggers import publish, tracked
+from deepfake.training.loggers import open_loggers, publish
 from deepfake.training.module import DetectorModule
 
 
@@ -43,7 +43,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     if not trainer.is_global_zero:
         return
     assert module.test_result is not None
-    with tracked({"logger": {}, **config, "resume": None}, run_dir) as loggers:
+    with open_loggers({"logger": {}, **config, "resume": None}, run_dir) as loggers:
         conclude(
             run_dir,
             config["split"],

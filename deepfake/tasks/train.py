@@ -38,7 +38,7 @@ from deepfake.tasks.build import (
 from deepfake.training.callbacks import make_callbacks, silence_copies
 from deepfake.training.checkpoint import Checkpoint, read_checkpoint
 from deepfake.training.checkpoint_io import check_resume
-from deepfake.training.loggers import publish, tracked
+from deepfake.training.loggers import open_loggers, publish
 from deepfake.training.module import DetectorModule
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
     if not isinstance(best, ModelCheckpoint):
         raise UserError("callbacks.best: training tests the checkpoint that it keeps: it cannot be removed")
     remove_stale(run_dir / "checkpoints")
-    with explain_early_end(run_dir, partial(resume_hint, run_dir)), tracked(config, run_dir) as loggers:
+    with explain_early_end(run_dir, partial(resume_hint, run_dir)), open_loggers(config, run_dir) as loggers:
         trainer = make_trainer(
             config["trainer"], callbacks=[*callbacks.values()], logger=loggers, default_root_dir=str(run_dir)
         )

@@ -1,4 +1,4 @@
-"""A training's loggers: what they are told at its start and at its end. The CSV is the record of truth."""
+"""Loggers of a training (CSV, TensorBoard, Weights & Biases): opened with its config, closed with results."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ AXES = {"roc": ("false positive rate", "true positive rate"), "pr": ("recall", "
 
 
 class WandbRun(WandbLogger):
-    """A run of Weights & Biases, which goes on under the id that its folder holds.
+    """A run of Weights & Biases; a resumed training continues it under the id in its run folder.
 
-    save_dir: the run folder. offline: nothing leaves it. artifacts: send best.ckpt, protocol.csv and
-    leaks.json too. resume: take the id of the run that was interrupted here. init: of wandb.init.
+    save_dir: the run folder. offline: nothing is sent. artifacts: also send best.ckpt, protocol.csv and
+    leaks.json. resume: continue the run that was interrupted here. init: arguments of wandb.init.
     """
 
     def __init__(
@@ -60,48 +60,48 @@ class WandbRun(WandbLogger):
 
     @rank_zero_only
     def start(self) -> None:
-        """Begin the run; raises UserError if nobody is logged in, or W&B refuses or does not answer."""
+        """Start the run; raises UserError if no user is logged in, or W&B refuses or does not answer."""
         import wandb
 
-        mend = "add logger.wandb.offline=true, or run `wandb login` first"
+        hint = "add logger.wandb.offline=true, or run `wandb login` first"
         try:
             settings = wandb.setup().settings
             if self.offline:
-                settings.mode = "offline"  # the run's own mode would not keep W&B from reporting its use
+                settings.mode = "offline"  # the run's own mode alone would not stop W&B's usage reports
             if settings.mode in ("online", "run", "shared") and not wandb.login(prompt=False, verify=False):
-                raise UserError(f"logger=wandb: nobody is logged in to Weights & Biases; {mend}")
+                raise UserError(f"logger=wandb: no user is logged in to Weights & Biases; {hint}")
             self.id_file.parent.mkdir(parents=True, exist_ok=True)
             self.id_file.write_text(f"{self.experiment.id}\n")
         except wandb.errors.Error as err:
-            raise UserError(f"logger=wandb: {err}; {mend}") from err
+            raise UserError(f"logger=wandb: {err}; {hint}") from err
 
     def publish(self, run_dir: Path, store: FaceStore, *, step: int) -> None:
-        """Plots, curves, the table of test videos; the summary becomes what metrics.json says."""
+        """Send plots, curves and the table of test videos; metrics.json becomes the summary."""
         import wandb
 
         metrics = json.loads((run_dir / "metrics.json").read_text())
         rows = read_predictions(run_dir)
         shown: dict[str, Any] = {f"plots/{path.stem}": wandb.Image(str(path)) for path in plots(run_dir)}
-        # plot.roc_curve would need pandas; those of several runs share one chart
+        # plot.roc_curve would need pandas; with these names the curves of several runs share one chart
         for name, points in curves(rows).items():
             x, y = AXES[name]
             shown[f"curves/{name}"] = wandb.plot.line(wandb.Table([x, y], points), x, y, title=name)
-        with staged_in(self.id_file.parent / "staged"):
+        with staging_folder(self.id_file.parent / "staged"):
             faces = [None if f is None else wandb.Image(f, file_type="jpg") for f in thumbnails(rows, store)]
             data = [[face, *row.values()] for face, row in zip(faces, rows, strict=True)]
             shown["test/predictions"] = wandb.Table(["face", *rows[0]], data)
             self.experiment.log(shown | {"trainer/global_step": step})
             self.experiment.summary.update(metrics)
             if self.artifacts:
-                self.send(run_dir, metrics)
+                self.send_artifacts(run_dir, metrics)
 
-    def send(self, run_dir: Path, metrics: Mapping[str, Any]) -> None:
-        """The checkpoint and the protocol as artifacts of the run."""
+    def send_artifacts(self, run_dir: Path, metrics: Mapping[str, Any]) -> None:
+        """Send the checkpoint and the protocol as artifacts of the run."""
         import wandb
 
-        # W&B takes a hundred values at most
-        told = {name: value for name, value in metrics.items() if "/" not in name or "/video_" in name}
-        checkpoint = wandb.Artifact(f"checkpoint-{self.experiment.id}", "model", metadata=told)
+        # W&B accepts at most a hundred values
+        sent = {name: value for name, value in metrics.items() if "/" not in name or "/video_" in name}
+        checkpoint = wandb.Artifact(f"checkpoint-{self.experiment.id}", "model", metadata=sent)
         checkpoint.add_file(str(run_dir / "checkpoints" / "best.ckpt"))
         protocol = wandb.Artifact(f"protocol-{metrics['protocol_hash']}", "protocol")
         for name in ("protocol.csv", "leaks.json"):
@@ -111,8 +111,8 @@ class WandbRun(WandbLogger):
 
 
 @contextmanager
-def staged_in(folder: Path) -> Iterator[None]:
-    """Let files of tables and artifacts wait in a folder for their upload, not below the home folder."""
+def staging_folder(folder: Path) -> Iterator[None]:
+    """Stage files of tables and artifacts in a folder until their upload, not below the home folder."""
     own = "WANDB_DATA_DIR" in os.environ
     os.environ.setdefault("WANDB_DATA_DIR", str(folder))
     try:
@@ -123,10 +123,10 @@ def staged_in(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def tracked(config: Mapping[str, Any], run_dir: Path) -> Iterator[list[Logger]]:
-    """The loggers of the config, all writing below the run folder and told the config.
+def open_loggers(config: Mapping[str, Any], run_dir: Path) -> Iterator[list[Logger]]:
+    """The loggers of the config, which write below the run folder and have logged the config.
 
-    They are closed at the end, as failed if the training raises; the next job of a sweep starts its own.
+    They are closed at the end, as failed if the block raises; the next job of a sweep opens its own.
     """
     loggers: list[Logger] = []
     status = "failed"
@@ -134,13 +134,13 @@ def tracked(config: Mapping[str, Any], run_dir: Path) -> Iterator[list[Logger]]:
         for name, settings in config["logger"].items():
             loggers.append(make_logger(name, settings, run_dir, resume=config["resume"] is not None))
         for logger in loggers:
-            tell_config(logger, config)
+            log_config(logger, config)
         yield loggers
         status = "success"
     finally:
-        with ExitStack() as stack:  # each of them is closed, whatever becomes of the others
+        with ExitStack() as stack:  # closes each of them, even if another raises
             if wandb := sys.modules.get("wandb"):
-                stack.callback(wandb.teardown)  # its settings are those of this job
+                stack.callback(wandb.teardown)  # else the next job gets this job's settings
                 stack.callback(wandb.finish, exit_code=int(status == "failed"))
             for logger in reversed(loggers):
                 stack.callback(logger.finalize, status)
@@ -150,7 +150,7 @@ def make_logger(name: str, settings: Mapping[str, Any], run_dir: Path, *, resume
     """One logger of the config; raises UserError if what it needs is not installed."""
     place: dict[str, Any] = {"save_dir": str(run_dir)}
     if name == "wandb":
-        own_name, group = place_in_sweep(run_dir)
+        own_name, group = name_and_group(run_dir)
         place |= {"name": settings["name"] or own_name, "group": settings["group"] or group, "resume": resume}
     try:
         return build(settings, **place)
@@ -158,25 +158,25 @@ def make_logger(name: str, settings: Mapping[str, Any], run_dir: Path, *, resume
         raise UserError(f"logger={name}: {err}; install it with: uv sync --extra {name}") from err
 
 
-def place_in_sweep(run_dir: Path) -> tuple[str, str | None]:
-    """Name and group of a run: its folder and none; in a sweep the job's overrides and the sweep's folder.
+def name_and_group(run_dir: Path) -> tuple[str, str | None]:
+    """Name and group of a run: its folder and None; in a sweep the job's overrides and the sweep's folder.
 
-    Left out are overrides that are not in the job's folder name either, and those of the logger.
+    Overrides that the job's folder name omits are omitted here too, and so are those of the logger.
     """
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
         return run_dir.name, None
     config = HydraConfig.get()
-    silent = config.job.config.override_dirname.exclude_keys
-    told = [
+    omitted = config.job.config.override_dirname.exclude_keys
+    overrides = [
         override
         for override in config.overrides.task
-        if (key := override.partition("=")[0]) not in silent and key.partition(".")[0] != "logger"
+        if (key := override.partition("=")[0]) not in omitted and key.partition(".")[0] != "logger"
     ]
-    return shorten(" ".join(told) or run_dir.name, NAME_CHARS), Path(config.sweep.dir).name
+    return shorten(" ".join(overrides) or run_dir.name, NAME_CHARS), Path(config.sweep.dir).name
 
 
-def tell_config(logger: Logger, config: Mapping[str, Any]) -> None:
-    """Begin a run with its resolved config."""
+def log_config(logger: Logger, config: Mapping[str, Any]) -> None:
+    """Start a run with its resolved config."""
     if isinstance(logger, WandbRun):
         logger.start()
     logger.log_hyperparams(dict(config))
@@ -192,7 +192,7 @@ def publish(
     step: int,
     best: ModelCheckpoint | None = None,
 ) -> None:
-    """Show what the test left in the run folder where there is a place for pictures, at a step."""
+    """Send the results in the run folder to the loggers that show pictures, at a step."""
     for logger in loggers:
         if isinstance(logger, WandbRun):
             logger.publish(run_dir, store, step=step)
@@ -206,7 +206,7 @@ def publish(
 
 
 def publish_matrix(settings: Mapping[str, Any], folder: Path, matrix: Matrix) -> None:
-    """The matrix of a sweep as a run of its own in the sweep's group."""
+    """Send the matrix of a sweep as a run of its own in the sweep's group."""
     import wandb
 
     place: dict[str, Any] = {
@@ -224,12 +224,12 @@ def publish_matrix(settings: Mapping[str, Any], folder: Path, matrix: Matrix) ->
 
 
 def plots(run_dir: Path) -> list[Path]:
-    """The pictures of a run."""
+    """The plots of a run."""
     return sorted((run_dir / "plots").glob("*.png"))
 
 
 def read_predictions(run_dir: Path) -> list[dict[str, Any]]:
-    """The rows of predictions.csv with numbers as such; prob None where there is none."""
+    """The rows of predictions.csv with numbers as numbers; an empty prob is None."""
     with (run_dir / "predictions.csv").open(newline="") as file:
         return [
             row
@@ -240,7 +240,7 @@ def read_predictions(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def thumbnails(rows: Sequence[Mapping[str, Any]], store: FaceStore) -> Iterator[np.ndarray | None]:
-    """A face (FACE_PX, FACE_PX, 3) uint8 RGB of every scored video, None of any other."""
+    """A face (FACE_PX, FACE_PX, 3) uint8 RGB of each scored video, None for the others."""
     for row in rows:
         if row["prob"] is None:
             yield None
@@ -250,7 +250,7 @@ def thumbnails(rows: Sequence[Mapping[str, Any]], store: FaceStore) -> Iterator[
 
 
 def curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[list[float]]]:
-    """Points (x, y) of the ROC and of precision over recall; none unless both classes were scored."""
+    """Points (x, y) of the ROC and of precision over recall; {} unless both classes were scored."""
     scored = [row for row in rows if row["prob"] is not None]
     prob = np.array([row["prob"] for row in scored])
     label = np.array([row["label"] for row in scored], np.int64)

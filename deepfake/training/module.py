@@ -1,4 +1,4 @@
-"""Window scores gathered over batches and processes."""
+"""A detector in Lightning: training steps, window scores of all processes, metrics per epoch."""
 
 from __future__ import annotations
 
@@ -59,23 +59,20 @@ class VideoScores(Metric):
         return scores.unique(), dict(zip(video.tolist(), label.tolist(), strict=True))
 
 
-# A detector in Lightning.
-
-
 MONITORS = ("val/loss", *(f"val/{level}_{rate}" for level in reversed(LEVELS) for rate in RATES))
-"""What validation measures, by any of which a best epoch can be chosen."""
+"""The metrics of validation; each can choose the best epoch."""
 
 
 FitDecision = Callable[[Decision, WindowScores, dict[int, int]], Decision]
 
 
 class DetectorModule(pl.LightningModule):
-    """Trains a detector with binary cross-entropy; scores are gathered with their keys, per video.
+    """Trains a detector with binary cross-entropy and measures it per video.
 
     checkpoint: written into every checkpoint, with the decision that was fitted to the last validation.
-    optimizer, schedule: still waiting for what they work on. label_smoothing: share of every label that is
-    moved to one half. layer_decay: see param_groups. monitor: metric of validation that a plateau watches.
-    fit_decision: how a decision is fitted to scores and labels by video. seed: of dropout.
+    optimizer, schedule: functions of the parameter groups and of the optimizer. label_smoothing: share of
+    each label that is moved to one half. layer_decay: see param_groups. monitor: metric of validation for
+    the plateau schedule. fit_decision: fits a decision to scores and labels per video. seed: of dropout.
     """
 
     def __init__(
@@ -102,7 +99,7 @@ class DetectorModule(pl.LightningModule):
         self.fit_decision = fit_decision
         self.seed = seed
         self.train_loss = MeanMetric()
-        self.train_loss.persistent(True)  # for epochs that are resumed in the middle
+        self.train_loss.persistent(True)  # for epochs that resume in the middle
         self.scores = VideoScores()
         self.test_result: tuple[WindowScores, dict[int, int]] | None = None
 
@@ -111,17 +108,17 @@ class DetectorModule(pl.LightningModule):
         return self.detector(crops)
 
     def on_fit_start(self) -> None:
-        """Note by which split it is trained."""
+        """Store in the checkpoint which split the training uses."""
         self.checkpoint = replace(self.checkpoint, protocol=self.trainer.datamodule.stamp)  # type: ignore[attr-defined]
 
     def on_train_epoch_start(self) -> None:
-        """Begin a new mean; an epoch that is resumed in the middle goes on with its own."""
+        """Start a new mean; an epoch that resumes in the middle keeps its own."""
         self.train_loss.reset()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Tie dropout to seed, epoch and batch, so that a resumed run repeats the uninterrupted one."""
+        """Seed dropout by seed, epoch and batch, so that a resumed run repeats the uninterrupted one."""
         seed = hash((self.seed, self.current_epoch, batch_idx, self.global_rank)) % 2**31
-        # torch.manual_seed also notes the call stack for GPUs that nobody uses, which takes time
+        # torch.manual_seed also records the call stack for unused GPUs, which takes time
         set_seed = torch.default_generator.manual_seed if self.device.type == "cpu" else torch.manual_seed
         set_seed(seed)
 
@@ -135,7 +132,7 @@ class DetectorModule(pl.LightningModule):
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the scores of the last epoch."""
+        """Discard the scores of the last epoch."""
         self.scores.reset()
 
     on_test_epoch_start = on_validation_epoch_start
@@ -149,14 +146,14 @@ class DetectorModule(pl.LightningModule):
         self._score(batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Fit the decision, measure with it, and tell what watches for a plateau."""
+        """Fit the decision, measure with it, and step a plateau schedule."""
         scores, labels = self.scores.gather()
         decision = self.fit_decision(self.checkpoint.decision, scores, labels)
         self.checkpoint = replace(self.checkpoint, decision=decision)
-        measured = self._log_metrics("val", scores, labels)
+        metrics = self._log_metrics("val", scores, labels)
         for config in self.trainer.lr_scheduler_configs:
             if isinstance(config.scheduler, ReduceLROnPlateau):
-                config.scheduler.step(measured[self.monitor])
+                config.scheduler.step(metrics[self.monitor])
 
     def on_test_epoch_end(self) -> None:
         """Measure with the decision of the checkpoint."""
@@ -180,9 +177,9 @@ class DetectorModule(pl.LightningModule):
         ]
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Step with the optimizer, but for plateaus, which validation steps.
+        """Step with the optimizer, except a plateau schedule, which validation steps.
 
-        Lightning would step those after the epoch's checkpoint is written, and a resumed run would lack one.
+        Lightning would step it after the epoch's checkpoint is written, and a resumed run would miss a step.
         """
         if not isinstance(scheduler, ReduceLROnPlateau):
             scheduler.step()
@@ -192,7 +189,7 @@ class DetectorModule(pl.LightningModule):
         checkpoint[KEY] = self.checkpoint.to_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the decision that was fitted with these weights."""
+        """Use the decision that was fitted to these weights."""
         fitted_with_them = Checkpoint.from_dict(checkpoint[KEY]).decision
         self.checkpoint = replace(self.checkpoint, decision=fitted_with_them)
 
@@ -209,7 +206,7 @@ class DetectorModule(pl.LightningModule):
 
     def _log_metrics(self, stage: str, scores: WindowScores, labels: dict[int, int]) -> dict[str, float]:
         metrics = measure(scores, labels, self.checkpoint.decision)
-        # Lightning logs numbers only; files that people read say null
+        # Lightning logs only numbers; our own files say null
         numbers = {f"{stage}/{name}": float("nan") if v is None else v for name, v in metrics.items()}
         self.log_dict(numbers)
         return numbers
@@ -218,7 +215,7 @@ class DetectorModule(pl.LightningModule):
 def num_steps(trainer: pl.Trainer) -> int:
     """Steps of the optimizer in the whole training.
 
-    trainer.estimated_stepping_batches would make the loader before a resumed training knows its place in it.
+    trainer.estimated_stepping_batches would create the loader before a resumed training knows its position.
     """
     if trainer.max_steps > 0:
         return trainer.max_steps

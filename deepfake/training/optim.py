@@ -1,4 +1,9 @@
-"""Which parameters learn how fast, and which decay."""
+"""Optimizer and learning rate: parameter groups with layer decay, and schedules over the steps of a training.
+
+A schedule is a function of an optimizer and its number of steps. It returns torch schedulers; all except
+ReduceLROnPlateau are stepped with the optimizer, so that a training resumes exactly within an epoch.
+warmup: share of all steps in which the rate rises linearly to the optimizer's own.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +21,13 @@ from deepfake.models.detector import Detector
 from deepfake.scoring.metrics import Goal
 
 Optimizers = Callable[[Sequence[dict[str, Any]]], Optimizer]
-"""An optimizer that still waits for its parameter groups."""
+"""Parameter groups -> their optimizer."""
 
 
 def make_optimizer(detector: Detector, optimizer: Optimizers, *, layer_decay: float = 1.0) -> Optimizer:
     """The optimizer of a detector's parameters; norms and biases do not decay.
 
-    layer_decay: rate of a layer of the backbone over that of the next one; the head has the full rate.
+    layer_decay: learning rate of a layer of the backbone over that of the next; the head has the full one.
     """
     made = optimizer(param_groups(detector, layer_decay=layer_decay))
     for group in made.param_groups:
@@ -33,7 +38,7 @@ def make_optimizer(detector: Detector, optimizer: Optimizers, *, layer_decay: fl
 def param_groups(detector: Detector, *, layer_decay: float = 1.0) -> list[dict[str, Any]]:
     """Groups of parameters: name, params, lr_scale; those of norms and biases with weight_decay 0.
 
-    Without layer_decay they are two: weights with two or more dimensions, and all others.
+    Without layer_decay there are two: parameters with two or more dimensions, and all others.
     """
     parts: dict[str, nn.Module] = {"all": detector}
     if layer_decay != 1:
@@ -52,28 +57,21 @@ def param_groups(detector: Detector, *, layer_decay: float = 1.0) -> list[dict[s
     return groups
 
 
-# Learning rate over a training: functions of an optimizer and the number of its steps.
-#
-# Each returns torch schedulers; all but ReduceLROnPlateau are stepped with the optimizer, so that a training
-# that was interrupted in mid-epoch goes on where it was. warmup: share of all steps in which the rate rises
-# linearly to the optimizer's own.
-
-
 class Schedule(Protocol):
-    """Schedulers for an optimizer that will take num_steps steps; mode: of what a plateau watches."""
+    """Makes schedulers for an optimizer that will take num_steps steps; mode: of the metric of a plateau."""
 
     def __call__(self, optimizer: Optimizer, *, num_steps: int, mode: Goal) -> list[LRScheduler]:
         """The schedulers, in the order in which they are stepped."""
 
 
 def cosine(optimizer: Optimizer, *, num_steps: int, mode: Goal, warmup: float = 0.0) -> list[LRScheduler]:
-    """To zero along half a cosine, after the warm-up (Loshchilov and Hutter, ICLR 2017, without restarts)."""
+    """Half a cosine to zero after the warm-up (Loshchilov and Hutter, ICLR 2017, without restarts)."""
     num_warmup = warmup_steps(num_steps, warmup)
     return [LambdaLR(optimizer, partial(cosine_factor, num_warmup=num_warmup, num_steps=num_steps))]
 
 
 def constant(optimizer: Optimizer, *, num_steps: int, mode: Goal, warmup: float = 0.0) -> list[LRScheduler]:
-    """The optimizer's own rate, after the warm-up."""
+    """The optimizer's own rate after the warm-up."""
     num_warmup = warmup_steps(num_steps, warmup)
     return [LambdaLR(optimizer, partial(warmup_factor, num_warmup=num_warmup))]
 
@@ -88,10 +86,10 @@ def plateau(
     patience: int = 2,
     min_lr: float = 0.0,
 ) -> list[LRScheduler]:
-    """Times factor after more than patience validations in a row without a better monitored value."""
+    """Multiplies the rate by factor after more than patience validations in a row without a better value."""
     best = ReduceLROnPlateau(optimizer, mode, factor=factor, patience=patience, min_lr=min_lr)
     num_warmup = warmup_steps(num_steps, warmup)
-    # LinearLR multiplies whatever the rate is, so that the two do not overrule each other
+    # LinearLR multiplies the current rate, so that neither scheduler overrides the other
     rising = [LinearLR(optimizer, 1 / num_warmup, total_iters=num_warmup - 1)] if num_warmup > 1 else []
     return [*rising, best]
 

@@ -258,7 +258,7 @@ def test_without_a_login_the_job_ends_before_extraction_and_says_what_to_do(
     assert done.returncode == 2
     (line,) = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("error:")]
     assert line == (
-        "error: logger=wandb: nobody is logged in to Weights & Biases; "
+        "error: logger=wandb: no user is logged in to Weights & Biases; "
         "add logger.wandb.offline=true, or run `wandb login` first"
     )
     assert not (tmp_path / "protocol.csv").exists()
