@@ -1,11 +1,11 @@
-"""A face store that lies elsewhere, at any URL that fsspec reads: copies of the videos a job needs.
+"""A remote face store, at any URL that fsspec reads: local copies of the videos that a job needs.
 
 <cache>/faces/<video key>.arrow   as in the store, so that a FaceStore with this root reads it
-<cache>/fetched.jsonl             a line a file: its key, and its size and version when it was fetched
+<cache>/fetched.jsonl             one line per file: its key, and its size and version when it was fetched
 
-fsspec's own caches would not do: simplecache:: writes under the final name, so that half a file passes for a
-whole one ever after, and never looks for changes; filecache:: lets two processes write one file at a time,
-and takes it for granted that nothing behind HTTP changes.
+The caches of fsspec do not suffice: simplecache:: writes under the final name, so that half a file is later
+taken for a complete one, and never checks for changes; filecache:: lets two processes write one file at the
+same time and assumes that nothing behind HTTP changes.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-AT_ONCE = 16
+MAX_THREADS = 16
 PAUSES_S = (1.0, 4.0)  # before the second and the third attempt
-# what file systems call that by which a changed file is told; contents before times
+# names that file systems give to a file's version; hashes of the content before times
 VERSIONS = "ETag etag md5Hash Content-MD5 mtime LastModified last_modified Last-Modified updated created"
 ARROW = b"ARROW1"  # an Arrow file's first and last bytes
 
@@ -55,7 +55,7 @@ def public(url: str) -> str:
     return url.partition("?")[0] if re.search(r"https?://", url) else url
 
 
-def told(err: Exception) -> str:
+def error_text(err: Exception) -> str:
     """An error in words, without what follows the ? of addresses in them."""
     return re.sub(r"(://[^\s?]*)\?[^\s'\")]*", r"\1", f"{type(err).__name__}: {err}")
 
@@ -81,12 +81,12 @@ def fetch(url: str, keys: Sequence[str], cache: Path) -> dict[str, str]:
         if not stack.enter_context(file_lock(index)):
             log.info("waiting for another process that fetches faces into %s", cache)
             stack.enter_context(file_lock(index, wait=True))
-        there, unreadable = look(remote, keys)
+        there, unreadable = list_remote(remote, keys)
         here = read_index(index)
         wanted = {key: s for key, s in there.items() if here.get(key) != s or not paths[key].exists()}
         if wanted:
             log.info("fetching %d of %d videos from %s into %s", len(wanted), len(keys), remote.name, cache)
-            fetch_files(remote, wanted, paths, index)
+            copy_files(remote, wanted, paths, index)
             remove_stale(cache / "faces")
     return unreadable
 
@@ -145,19 +145,19 @@ def connect(url: str) -> Remote:
     except ImportError as err:
         raise UserError(f"data.store={name}: a package is missing here: {err}") from err
     except Exception as err:  # every file system has its own errors
-        raise UserError(f"data.store={name}: cannot be opened ({told(err)})") from err
+        raise UserError(f"data.store={name}: cannot be opened ({error_text(err)})") from err
     fs.invalidate_cache()  # what an earlier fetch saw
     return Remote(fs, root, name)
 
 
-def look(remote: Remote, keys: Sequence[str]) -> tuple[dict[str, Stamp], dict[str, str]]:
+def list_remote(remote: Remote, keys: Sequence[str]) -> tuple[dict[str, Stamp], dict[str, str]]:
     """Stamps by key of the files that are there, and reasons by key of those videos that have none."""
     try:
         there = web_stamps(remote, keys) if remote.is_http else listed_stamps(remote, keys)
         absent = [key for key in keys if key not in there]
         reasons = manifest_reasons(remote) if absent else {}
     except Exception as err:
-        raise UserError(f"data.store={remote.name}: cannot be read ({told(err)})") from err
+        raise UserError(f"data.store={remote.name}: cannot be read ({error_text(err)})") from err
     if lacks := [key for key in absent if key not in reasons]:
         raise UserError(
             f"the store {remote.name} lacks {len(lacks)} of {len(keys)} videos (first: {lacks[0]}); a remote "
@@ -168,7 +168,7 @@ def look(remote: Remote, keys: Sequence[str]) -> tuple[dict[str, Stamp], dict[st
 
 def listed_stamps(remote: Remote, keys: Sequence[str]) -> dict[str, Stamp]:
     """Stamps by key of the files that are there, from one listing."""
-    listed = patiently(lambda: remote.fs.find(remote.path_of("faces"), detail=True))
+    listed = retry(lambda: remote.fs.find(remote.path_of("faces"), detail=True))
     infos = {path.lstrip("/"): info for path, info in listed.items()}
     paths = {key: remote.faces(key).lstrip("/") for key in keys}
     return {key: Stamp.of(infos[path]) for key, path in paths.items() if path in infos}
@@ -185,14 +185,14 @@ def web_stamps(remote: Remote, keys: Sequence[str]) -> dict[str, Stamp]:
                 return None
             raise err.__cause__ or err from None
 
-    answers = at_once("looking for faces", lambda key: patiently(lambda: ask(key)), keys, AT_ONCE)
+    answers = run_in_threads("looking for faces", lambda key: retry(lambda: ask(key)), keys, MAX_THREADS)
     return {key: stamp for key, stamp in answers if stamp is not None}
 
 
 def manifest_reasons(remote: Remote) -> dict[str, str]:
     """Why videos gave nothing, by key, as the store's manifest says; empty if there is none."""
     try:
-        manifest = patiently(lambda: remote.fs.cat_file(remote.path_of("manifest.parquet")))
+        manifest = retry(lambda: remote.fs.cat_file(remote.path_of("manifest.parquet")))
     except FileNotFoundError:
         return {}
     rows = pq.read_table(pa.BufferReader(manifest), columns=["video", "reason"]).to_pylist()
@@ -211,25 +211,25 @@ def read_index(index: Path) -> dict[str, Stamp]:
     return stamps
 
 
-def fetch_files(remote: Remote, stamps: Mapping[str, Stamp], paths: Mapping[str, Path], index: Path) -> None:
+def copy_files(remote: Remote, stamps: Mapping[str, Stamp], paths: Mapping[str, Path], index: Path) -> None:
     """Copy the files that have stamps, and note each in the index."""
 
     def copy(key: str) -> None:
         with atomic_path(paths[key], durable=True) as part:
-            patiently(lambda: download(remote, key, stamps[key], part))
+            retry(lambda: download(remote, key, stamps[key], part))
 
     # two threads may not share a connection, unless fsspec's event loop has it
-    num_threads = AT_ONCE if remote.fs.async_impl else 1
+    num_threads = MAX_THREADS if remote.fs.async_impl else 1
     done = 0
     try:
         with index.open("a") as lines:
-            for key, _ in at_once("fetching faces", copy, list(stamps), num_threads):
+            for key, _ in run_in_threads("fetching faces", copy, list(stamps), num_threads):
                 print(json.dumps([key, *stamps[key]]), file=lines, flush=True)
                 done += 1
     except Exception as err:
         raise Stopped(
             f"fetching from {remote.name} broke off after {done} of {len(stamps)} videos "
-            f"({told(err)}); these are kept: run the same command again"
+            f"({error_text(err)}); these are kept: run the same command again"
         ) from err
 
 
@@ -245,7 +245,7 @@ def download(remote: Remote, key: str, stamp: Stamp, path: Path) -> None:
         raise OSError(f"what came for {key}, {size} bytes, is no whole store file")
 
 
-def at_once(
+def run_in_threads(
     title: str, function: Callable[[Item], Result], items: Sequence[Item], num_threads: int
 ) -> Iterator[tuple[Item, Result]]:
     """Yield every item with function(item), in the order they finish; the first error ends it."""
@@ -260,7 +260,7 @@ def at_once(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def patiently(function: Callable[[], Result]) -> Result:
+def retry(function: Callable[[], Result]) -> Result:
     """What function returns, after up to two more attempts; what is not there is not waited for."""
     for pause_s in PAUSES_S:
         try:

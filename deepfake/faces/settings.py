@@ -9,19 +9,17 @@ from typing import Any
 from deepfake.errors import UserError
 
 SAMPLING = ("num_clips", "clip_frames", "at_key_frames")
-"""How much of a video is looked at."""
-FOLLOWING = ("min_iou", "max_gap_frames", "max_jump", "cut_distance", "look_near", "look_far")
-"""Who is who. Neither changes how a face is cut out of a frame."""
-BEFORE: dict[str, Any] = {"detect_every": 1, "cut_distance": None, "look_near": None, "look_far": None}
-"""What was done before there were values for it."""
+"""How much of a video is searched for faces."""
+TRACKING = ("min_iou", "max_gap_frames", "max_jump", "cut_distance", "look_near", "look_far")
+"""Which faces are one person. Neither group changes how a face is cut out of a frame."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaceSettings:
-    """How faces are sampled, found, followed and cut.
+    """How faces are sampled, detected, tracked and cut.
 
     num_clips: clips of consecutive frames, evenly spread over the video; None = every frame, clip_frames of
-    them at a time. clip_frames: frames a clip.
+    them at a time. clip_frames: frames per clip.
     at_key_frames: clips begin at key frames where there are any near, since what lies before need not be
     decoded; not with sample_fps.
     sample_fps: if set, a clip's frames stand 1/sample_fps seconds apart instead of being consecutive.
@@ -75,8 +73,7 @@ class FaceSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"faces.{name}={value}: must be at least 1")
-        looks = ("cut_distance", "look_far", "look_near")
-        for name in looks:
+        for name in ("cut_distance", "look_far", "look_near"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise UserError(f"faces.{name}={value}: must be 0 to 1")
@@ -107,16 +104,14 @@ class FaceSettings:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FaceSettings:
-        """Inverse of to_dict; raises UserError for a key this version does not know.
-
-        Values that say nothing of detect_every were written when every frame was detected, those that say
-        nothing of looks when people were told apart by position alone.
-        """
+        """Inverse of to_dict; raises UserError for a key that is unknown or missing."""
         known = {field.name for field in fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise UserError(f"unknown extraction settings {unknown}: written by another version of deepfake?")
+        if wrong := sorted(known ^ set(values)):
+            raise UserError(
+                f"extraction settings {wrong} are unknown or missing: written by another version?"
+            )
         every_frame = {"num_clips": None} if values.get("num_clips") == "all" else {}
-        return cls(**(BEFORE | dict(values) | every_frame))
+        return cls(**(dict(values) | every_frame))
 
     def differences(self, other: FaceSettings) -> str:
         """ "name: ours != theirs" for every value that differs, joined by commas; empty if none does."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from deepfake.config import NETS, build
 from deepfake.errors import UserError
-from deepfake.faces.settings import FOLLOWING, SAMPLING, FaceSettings
+from deepfake.faces.settings import SAMPLING, TRACKING, FaceSettings
 from deepfake.models.detector import Detector, Read
 from deepfake.records import InputSpec
 from deepfake.scoring.decision import Decision
@@ -163,7 +163,7 @@ def choose_crops(
     own, evaluation = trained.faces, trained.evaluation
     values = {name: value for name, value in asked.items() if value is not None}
     faces = FaceSettings.from_dict(own.to_dict() | values)
-    fixed = replace(own, **{name: getattr(faces, name) for name in (*SAMPLING, *FOLLOWING)})
+    fixed = replace(own, **{name: getattr(faces, name) for name in (*SAMPLING, *TRACKING)})
     if not free and (changed := faces.differences(fixed)):
         raise UserError(f"faces: a checkpoint brings its own settings; leave these away: {changed}")
     check_crops(spec, faces)

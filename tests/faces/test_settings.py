@@ -1,19 +1,24 @@
-"""Settings in files and checkpoints of older versions mean what was done then."""
+"""What decides how faces are cut is checked, and survives files."""
 
 import pytest
 
 from deepfake.errors import UserError
-from deepfake.faces.settings import FOLLOWING, SAMPLING, FaceSettings
-
-NEW = ("cut_distance", "look_near", "look_far")
+from deepfake.faces.settings import SAMPLING, TRACKING, FaceSettings
 
 
-def test_values_written_before_there_were_looks_mean_position_alone() -> None:
-    old = {name: value for name, value in FaceSettings().to_dict().items() if name not in NEW}
-    settings = FaceSettings.from_dict(old)
-    assert [getattr(settings, name) for name in NEW] == [None, None, None]
-    assert settings.detect_every == 7
-    assert settings.differences(FaceSettings()) == (
+def test_settings_of_another_version_are_refused_by_name() -> None:
+    values = FaceSettings().to_dict()
+    for other, name in ((values | {"zoom": 1}, "zoom"), ({**values, "margin": 0}, "margin")):
+        with pytest.raises(UserError, match=name):
+            FaceSettings.from_dict(other)
+    del values["look_near"]
+    with pytest.raises(UserError, match="look_near"):
+        FaceSettings.from_dict(values)
+
+
+def test_differences_name_each_value_that_differs() -> None:
+    ours = FaceSettings(cut_distance=None, look_near=None, look_far=None)
+    assert ours.differences(FaceSettings()) == (
         "cut_distance: None != 0.2, look_near: None != 0.25, look_far: None != 0.18"
     )
 
@@ -42,4 +47,4 @@ def test_settings_that_cannot_be_meant_are_refused(values: dict[str, float | Non
 
 
 def test_what_does_not_change_a_crop_is_a_setting() -> None:
-    assert {*SAMPLING, *FOLLOWING} < set(FaceSettings().to_dict())
+    assert {*SAMPLING, *TRACKING} < set(FaceSettings().to_dict())
