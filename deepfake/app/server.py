@@ -36,8 +36,6 @@ from deepfake.app.jobs import Job, Queue, QueueFull
 from deepfake.app.uploads import FORM_BYTES, MB, Refused, receive, too_large
 from deepfake.reports.prediction_page import ModelFacts
 
-log = logging.getLogger(__name__)
-
 LOOPBACK = frozenset(["127.0.0.1", "localhost", "::1"])
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; "
@@ -50,6 +48,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+CLOSING_S = 2
 DRAIN_S = 10
 """How long a refused upload is read on, unused: browsers show no answer before they have sent all."""
 REPORT_POLICY = (
@@ -99,6 +98,30 @@ def make_app(
         ),
         lifespan=run_queue,
     )
+
+
+def run_server(app: Starlette, listener: socket.socket) -> None:
+    """Serve an application on a socket until Ctrl-C; only the server's errors are logged."""
+    import uvicorn
+
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
+    logging.getLogger("uvicorn.error").addFilter(is_real_error)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="none",
+        lifespan="on",
+        timeout_graceful_shutdown=CLOSING_S,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def is_real_error(record: logging.LogRecord) -> bool:
+    """Whether a log record is of something else than a request that the end of the server cut off."""
+    cut_off = record.exc_info is not None and isinstance(record.exc_info[1], asyncio.CancelledError)
+    return not (cut_off or str(record.msg).startswith("Cancel "))
 
 
 class Body:

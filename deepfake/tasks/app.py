@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from deepfake.app.jobs import UploadPredictor
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-AT_LEAST = {
+MINIMA = {
     "max_mb": 0,
     "max_seconds": 0,
     "max_pixels": 0,
@@ -32,7 +32,6 @@ AT_LEAST = {
     "keep_minutes": 0,
     "num_workers": 1,
 }
-CLOSING_S = 2
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +46,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     config = to_plain(cfg)
     check_numbers(config)
     with ExitStack() as stack:
-        stack.enter_context(ends_as_by_ctrl_c())
+        stack.enter_context(end_signals_as_ctrl_c())
         listener = stack.enter_context(listening(config["host"], config["port"]))
         root = stack.enter_context(results_folder(config, run_dir))
         serve(cfg, config, listener, root)
@@ -56,10 +55,8 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
 
 def serve(cfg: DictConfig, config: dict[str, Any], listener: socket.socket, root: Path) -> None:
     """Start the workers, then the page; until it is interrupted."""
-    import uvicorn
-
     from deepfake.app.jobs import Queue
-    from deepfake.app.server import make_app
+    from deepfake.app.server import make_app, run_server
     from deepfake.app.uploads import MB
     from deepfake.parallel import Failure, WorkerProcess, size_in_bytes
 
@@ -89,22 +86,10 @@ def serve(cfg: DictConfig, config: dict[str, Any], listener: socket.socket, root
         )
         max_bytes, max_seconds = int(config["max_mb"] * MB), config["max_seconds"]
         app = make_app(queue, about, host=config["host"], max_bytes=max_bytes, max_seconds=max_seconds)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                ws="none",
-                lifespan="on",
-                timeout_graceful_shutdown=CLOSING_S,
-            )
-        )
-        quieten()
         warn(config, root)
         host, port = listener.getsockname()[:2]
         log.info("drop videos at http://%s (Ctrl-C ends it)", address(host, port))
-        server.run(sockets=[listener])
+        run_server(app, listener)
     except KeyboardInterrupt:
         pass
     finally:
@@ -140,8 +125,8 @@ def make_predictor(cfg: DictConfig) -> UploadPredictor:
 
 
 def check_numbers(config: dict[str, Any]) -> None:
-    """Raise UserError for a limit that lets nothing through."""
-    for name, least in AT_LEAST.items():
+    """Raise UserError for a limit that would let nothing through."""
+    for name, least in MINIMA.items():
         value = config[name]
         if not isinstance(value, int | float) or value < least or value == 0:
             wanted = "at least 1" if least else "above 0"
@@ -150,7 +135,7 @@ def check_numbers(config: dict[str, Any]) -> None:
 
 @contextmanager
 def listening(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket at an address; raises UserError if it cannot be had."""
+    """A socket bound to an address; raises UserError if that is impossible."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -165,7 +150,7 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
 
 @contextmanager
 def results_folder(config: dict[str, Any], run_dir: Path) -> Iterator[Path]:
-    """Where uploads and results lie: a folder that only this user can read and that goes with the block.
+    """Where uploads and results lie: a folder that only this user can read, deleted after the block.
 
     With keep it is one that stays.
     """
@@ -186,11 +171,11 @@ def results_folder(config: dict[str, Any], run_dir: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def ends_as_by_ctrl_c() -> Iterator[None]:
-    """Let a signal to end, or a terminal that closes, be as Ctrl-C, so that nothing stays behind."""
+def end_signals_as_ctrl_c() -> Iterator[None]:
+    """Treat a signal to end, or a terminal that closes, as Ctrl-C, so that nothing is left behind."""
     before = {signal.SIGTERM: signal.signal(signal.SIGTERM, signal.default_int_handler)}
     if hasattr(signal, "SIGHUP"):
-        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, as_sigterm)
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, raise_sigterm)
     try:
         yield
     finally:
@@ -198,30 +183,13 @@ def ends_as_by_ctrl_c() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def as_sigterm(*_: object) -> None:
-    """A handler that leaves the signal to that of SIGTERM, which the server has one of its own for."""
+def raise_sigterm(*_: object) -> None:
+    """Pass a signal on as SIGTERM, for which the server sets its own handler."""
     signal.raise_signal(signal.SIGTERM)
 
 
-def quieten() -> None:
-    """Let the server speak of its troubles only; that a client is cut off at the end is none."""
-    logger = logging.getLogger("uvicorn")
-    logger.setLevel(logging.ERROR)
-    logging.getLogger("uvicorn.error").addFilter(not_of_the_end)
-
-
-def not_of_the_end(record: logging.LogRecord) -> bool:
-    """Whether a record is of something else than a request that the end cut off."""
-    import asyncio
-
-    cut = record.exc_info is not None and isinstance(
-        record.exc_info[1] if record.exc_info else None, asyncio.CancelledError
-    )
-    return not (cut or str(record.msg).startswith("Cancel "))
-
-
 def warn(config: dict[str, Any], root: Path) -> None:
-    """Say what is unusual and matters."""
+    """Log what is unusual and matters."""
     if config["host"] not in LOOPBACK:
         log.warning(
             "host=%s: whoever reaches this machine can use the page, there is no login", config["host"]
@@ -231,5 +199,5 @@ def warn(config: dict[str, Any], root: Path) -> None:
 
 
 def address(host: str, port: int) -> str:
-    """host:port as it stands in a URL."""
+    """host:port of a URL."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
