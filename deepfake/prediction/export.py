@@ -19,6 +19,7 @@ from torch.export import Dim, export, save
 from torch.export._patches import register_lstm_while_loop_decomposition
 from torch.fx import GraphModule
 
+from deepfake.io import write_json, write_text
 from deepfake.models.detector import Detector
 from deepfake.prediction.onnx_detector import (
     CROPS,
@@ -299,8 +300,8 @@ def write_card(folder: Path, name: str, card: Mapping[str, Any]) -> tuple[Path, 
     environment.filters["number"] = number
     text = environment.get_template("model_card.md.j2").render(card=card, rates=rates(card["metrics"]))
     files = folder / f"{name}.card.md", folder / f"{name}.card.json"
-    files[0].write_text(text, encoding="utf-8")
-    files[1].write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    write_text(files[0], text)
+    write_json(files[1], card)
     return files
 
 

@@ -173,7 +173,11 @@ def chosen(tracks: TrackScores, order: np.ndarray) -> dict[int, float]:
 def score_videos(
     scores: WindowScores, *, window_rule: WindowRule = "mean", track_rule: TrackRule = "max"
 ) -> dict[int, float]:
-    """Prob of each video that has at least one window, by video."""
+    """Prob of each video that has at least one window, by video.
+
+    By default a track's prob is the mean over its windows, and a video's is the largest of its tracks': with
+    one person in it the mean over all windows, with several that of the most suspicious person.
+    """
     return TRACK_RULES[track_rule](score_tracks(scores, rule=window_rule))
 
 
