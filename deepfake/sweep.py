@@ -68,8 +68,7 @@ SWEEP = Sweep()
 
 def finish_table(folder: Path) -> None:
     """sweep.csv, sweep.md, sweep.html and its plots, and the same on the terminal."""
-    from deepfake.reports.compare import compare, print_comparison
-    from deepfake.reports.compare_page import write_comparison
+    from deepfake.reports.compare import compare, print_comparison, write_comparison
 
     runs = [read_run(run) for run in find_runs(folder)]
     comparison = compare(runs)

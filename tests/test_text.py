@@ -13,8 +13,7 @@ from deepfake.corpora.corpus import read_csv
 from deepfake.errors import UserError
 from deepfake.faces.video_faces import file_of
 from deepfake.io import VisibleFormatter, storable, visible, write_csv
-from deepfake.reports.compare import md_row
-from deepfake.reports.html import TextConsole, write_page
+from deepfake.reports.html import TextConsole, markdown_row, write_page
 from deepfake.reports.plots import plain_name
 
 NAMES = [
@@ -68,7 +67,7 @@ def test_the_terminal_shows_markup_as_text(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_row_of_markdown_stays_one_row_without_html() -> None:
-    assert md_row(["a|b\nc", "<img src=x>"]) == r"| a\|b\nc | &lt;img src=x> |"
+    assert markdown_row(["a|b\nc", "<img src=x>"]) == r"| a\|b\nc | &lt;img src=x> |"
 
 
 def test_a_page_escapes_names_and_shows_control_characters(tmp_path: Path) -> None:

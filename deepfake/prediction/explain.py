@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,6 @@ from deepfake.errors import UserError
 from deepfake.faces.crops import decode_jpeg, encode_jpeg
 from deepfake.faces.video_faces import VideoFaces
 from deepfake.models.detector import Detector
-from deepfake.reports.annotate import overlay
 from deepfake.scoring.prediction import FaceShot, Prediction, WindowPrediction
 
 HeatMaps = Callable[[Detector, Tensor], Tensor]
@@ -24,6 +24,7 @@ HeatMaps = Callable[[Detector, Tensor], Tensor]
 PATCH_SHARE = 0.2  # of the crop's side: an eye, a mouth
 FRAMES_AT_ONCE = 32
 JPEG_QUALITY = 90
+MAX_OPACITY = 0.8  # of the colour where heat is 1: the face must stay visible
 
 
 def check_captum() -> None:
@@ -99,7 +100,7 @@ def heated(
     frames = faces.column("frame")[rows].tolist()
     picture = decode_jpeg(shot.jpeg)
     start, side = centre_of(len(picture), detector.input, faces.settings.margin)
-    shown = overlay(picture, heat[frames.index(shot.frame)], start_px=start, side_px=side)
+    shown = draw_heat_map(picture, heat[frames.index(shot.frame)], start_px=start, side_px=side)
     return replace(shot, heat=encode_jpeg(shown, JPEG_QUALITY))
 
 
@@ -168,3 +169,28 @@ def check_explanation(explain: bool | str) -> None:
 
 EXPLANATIONS: Mapping[bool | str, HeatMaps] = {True: grad_cam, "occlusion": occlusion}
 """By the value of explain= in conf/predict.yaml."""
+
+
+def draw_heat_map(
+    rgb: np.ndarray, heat: np.ndarray, *, start_px: int = 0, side_px: int | None = None
+) -> np.ndarray:
+    """A face (H, W, 3) uint8 in grey with heat (h, w) in [0, 1] as colour over it, (H, W, 3) uint8.
+
+    The colours are those of inferno, whose lightness rises evenly; they become more opaque with the heat, and
+    the grey face is visible where heat is 0. start_px, side_px: first row and column, and side, of the square
+    that the heat map covers. The square is framed if it does not cover the whole face.
+    """
+    height, width = rgb.shape[:2]
+    side = side_px or min(height, width)
+    grey = cv2.cvtColor(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    part = np.s_[start_px : start_px + side, start_px : start_px + side]
+    warm = cv2.resize(heat.astype(np.float32), (side, side), interpolation=cv2.INTER_LINEAR).clip(0, 1)
+    colour = cv2.applyColorMap((255 * warm).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+    share = MAX_OPACITY * np.sqrt(warm)[..., None]
+    shown = grey.copy()
+    shown[part] = (grey[part] * (1 - share) + colour * share + 0.5).astype(np.uint8)
+    if side < min(height, width):
+        cv2.rectangle(
+            shown, (start_px, start_px), (start_px + side - 1, start_px + side - 1), (255, 255, 255), 1
+        )
+    return shown

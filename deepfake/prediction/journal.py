@@ -14,7 +14,7 @@ from typing import Any
 from deepfake.prediction.detector import sha256
 from deepfake.prediction.inputs import Found
 from deepfake.prediction.predictor import Judged
-from deepfake.reports.html import portrait_uri
+from deepfake.reports.html import image_uri
 from deepfake.scoring.prediction import FaceShot, Prediction
 
 
@@ -124,7 +124,7 @@ def portrait_of(prediction: Prediction) -> dict[str, Any] | None:
     if not prediction.suspicious:
         return None
     shot = prediction.suspicious[0]
-    jpeg = portrait_uri(shot.jpeg).partition(",")[2]
+    jpeg = image_uri(shot.jpeg).partition(",")[2]
     return {"track": shot.track, "frame": shot.frame, "time_s": shot.time_s, "prob": shot.prob, "jpeg": jpeg}
 
 

@@ -20,7 +20,8 @@ from deepfake.reports.contact_sheet import (
     shorten,
     write,
 )
-from deepfake.reports.plots import FAKE_COLOUR, REAL_COLOUR, save
+from deepfake.reports.html import FAKE_COLOUR, REAL_COLOUR
+from deepfake.reports.plots import save
 
 MAX_FRAMES, DIFFERENCE_GAIN = 4, 4
 # lengths in pixels of the picture

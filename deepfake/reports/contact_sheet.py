@@ -17,7 +17,8 @@ from matplotlib.patches import Rectangle
 from deepfake.faces.crops import decode_jpeg
 from deepfake.faces.video_faces import VideoFaces
 from deepfake.io import visible
-from deepfake.reports.plots import FAKE_COLOUR, INK, REAL_COLOUR, plain_name, save
+from deepfake.reports.html import FAKE_COLOUR, INK, REAL_COLOUR
+from deepfake.reports.plots import plain_name, save
 
 FACE_PX = 160
 

@@ -1,20 +1,93 @@
-"""What people, moments and stretches of a video are called, on pages as in annotated videos."""
+"""Shared by all reports: tables for pages, Markdown and the terminal, number formats, HTML pages, colours.
+
+Every page is one file that needs no network and can be read on a phone.
+"""
 
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import cv2
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
+from rich import box
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
-from deepfake.faces.crops import decode_jpeg, encode_jpeg
-from deepfake.io import atomic_path, visible, write_csv, write_json, write_text
+from deepfake.io import atomic_path, visible, write_text
+
+if TYPE_CHECKING:
+    import numpy as np
+
+REAL_COLOUR, FAKE_COLOUR, INK = "#2a7f9e", "#c8553d", "#333333"
+PORTRAIT_PX = 160
+METRIC_NAMES = {
+    "auroc": "AUROC",
+    "ap": "AP",
+    "eer": "EER",
+    "tpr_at_1pct_fpr": "TPR at 1 % FPR",
+    "tpr_at_0.1pct_fpr": "TPR at 0.1 % FPR",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "log_loss": "log-loss",
+    "brier": "Brier score",
+    "ece": "calibration error",
+}
+
+
+class TextTable(NamedTuple):
+    """Headings and rows of cells; the first column names the row."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def markdown(self) -> list[str]:
+        """Lines of a Markdown table."""
+        return [markdown_row(row) for row in (self.columns, ["---"] * len(self.columns), *self.rows)]
+
+    def terminal(self, *, title: str = "", caption: str = "", foldable: Sequence[str] = ()) -> Table:
+        """A table for a TextConsole; the first column and the foldable ones are text and may be wrapped."""
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title or None, caption=caption or None)
+        table.title_justify = table.caption_justify = "left"
+        for index, column in enumerate(self.columns):
+            is_text = index == 0 or column in foldable
+            justify = "left" if is_text else "right"
+            table.add_column(column, justify=justify, overflow="fold", no_wrap=not is_text)  # type: ignore[arg-type]
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+
+class TextConsole(Console):
+    """A console that prints "[red]" and ":cat:" literally and shows control characters as escapes."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Every title, heading and cell passes through here."""
+        return super().render_str(visible(text, lines=True), **options)
+
+
+def markdown_row(cells: Sequence[str]) -> str:
+    """Cells between bars, in which bars and "<" of a cell are escaped."""
+    shown = (visible(cell).replace("|", "\\|").replace("<", "&lt;") for cell in cells)
+    return f"| {' | '.join(shown)} |"
+
+
+def number(value: float | None) -> str:
+    """Four decimals without trailing zeros; "undefined" for None."""
+    return "undefined" if value is None else f"{value:.4f}".rstrip("0").rstrip(".")
+
+
+def with_interval(value: float | None, ends: tuple[float, float] | None = None) -> str:
+    """0.981 (0.952–0.998), or a dash if the value is undefined."""
+    if value is None:
+        return "–"
+    return f"{value:.3f}" + (f" ({ends[0]:.3f}–{ends[1]:.3f})" if ends else "")
 
 
 def person(track: int) -> str:
@@ -25,43 +98,12 @@ def person(track: int) -> str:
 def clock(time_s: float, *, digits: int = 2) -> str:
     """Seconds as minutes or hours: 83.237 -> "1:23.24"."""
     # rounded first, or 59.999 would be 0:60.00
-    hundredths = round(time_s * 10**digits)
-    minutes, rest = divmod(hundredths, 60 * 10**digits)
+    units = round(time_s * 10**digits)
+    minutes, rest = divmod(units, 60 * 10**digits)
     hours, minutes = divmod(minutes, 60)
     width = digits + 3 if digits else 2
     seconds = f"{rest / 10**digits:0{width}.{digits}f}"
     return f"{hours}:{minutes:02}:{seconds}" if hours else f"{minutes}:{seconds}"
-
-
-# Tables as CSV files and on the terminal, and paths as people type them.
-
-
-__all__ = ["number", "write_csv", "write_json"]
-
-
-def number(value: float | None) -> str:
-    """Four decimals without trailing zeros; "undefined" for None."""
-    return "undefined" if value is None else f"{value:.4f}".rstrip("0").rstrip(".")
-
-
-# The terminal's tables, in which names from anybody are text and nothing else.
-
-
-class TextConsole(Console):
-    """A console that takes "[red]" and ":cat:" for text and shows control characters as escapes."""
-
-    def __init__(self, **how: Any) -> None:
-        super().__init__(markup=False, emoji=False, **how)
-
-    def render_str(self, text: str, **how: Any) -> Text:
-        """What every title, heading and cell goes through."""
-        return super().render_str(visible(text, lines=True), **how)
-
-
-# What all HTML pages share: one file each, no network, readable on a phone.
-
-
-PORTRAIT_PX = 160
 
 
 def write_page(path: Path, template: str, **values: Any) -> None:
@@ -70,7 +112,7 @@ def write_page(path: Path, template: str, **values: Any) -> None:
 
 
 def stream_page(path: Path, template: str, **values: Any) -> None:
-    """The same, of values that may be iterators over more than memory holds."""
+    """Like write_page, but the values may be iterators over more than fits into memory."""
     stream = page_template(template).stream(**values)
     stream.enable_buffering(64)
     with atomic_path(path) as part, part.open("w", encoding="utf-8") as file:
@@ -78,28 +120,22 @@ def stream_page(path: Path, template: str, **values: Any) -> None:
 
 
 def page_template(name: str) -> Template:
-    """A template of reports/templates; what it is given is escaped, and what it lacks is an error."""
+    """A template of reports/templates; values are escaped, and a missing value is an error."""
     environment = Environment(
         loader=PackageLoader("deepfake.reports", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=shown_text,
+        finalize=_with_visible_controls,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["with_interval"] = with_interval
     return environment.get_template(name)
 
 
-def shown_text(value: Any) -> Any:
-    """A value of a template as it goes on to be escaped: control characters of texts as their escapes."""
+def _with_visible_controls(value: Any) -> Any:
+    """Text of a template with its control characters as escapes; anything else as it is."""
     return visible(value, lines=True) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def pictures(folder: Path, *names: str) -> list[dict[str, str]]:
-    """Name and data URI of PNG files in a folder that are there: those named first, then any others."""
-    files = {path.stem: path for path in sorted(folder.glob("*.png"))}
-    order = [*(name for name in names if name in files), *(name for name in files if name not in names)]
-    return [{"name": name, "uri": png_uri(files[name])} for name in order]
 
 
 def png_uri(path: Path) -> str:
@@ -107,11 +143,17 @@ def png_uri(path: Path) -> str:
     return "data:image/png;base64," + b64encode(path.read_bytes()).decode()
 
 
-def portrait_uri(face: bytes | np.ndarray, *, side_px: int = PORTRAIT_PX) -> str:
-    """A face, JPEG or (H, W, 3) uint8 RGB, as small text for an img tag; empty for no bytes."""
-    if isinstance(face, bytes):
-        if not face:
-            return ""
-        face = decode_jpeg(face)
-    small = cv2.resize(face, (side_px, side_px), interpolation=cv2.INTER_AREA)
-    return "data:image/jpeg;base64," + b64encode(encode_jpeg(np.asarray(small), 85)).decode()
+def image_uri(image: bytes | np.ndarray, *, max_px: int = PORTRAIT_PX) -> str:
+    """A JPEG or (H, W, 3) uint8 RGB as text for an img tag, reduced to max_px; empty for no bytes."""
+    import cv2  # here, because tables need no OpenCV
+
+    from deepfake.faces.crops import decode_jpeg, encode_jpeg
+
+    if isinstance(image, bytes) and not image:
+        return ""
+    rgb = decode_jpeg(image) if isinstance(image, bytes) else image
+    scale = max_px / max(rgb.shape[:2])
+    if scale < 1:
+        rgb = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    jpeg = image if isinstance(image, bytes) and scale >= 1 else encode_jpeg(rgb, 88)
+    return "data:image/jpeg;base64," + b64encode(jpeg).decode()

@@ -1,4 +1,4 @@
-"""Checkpoints against corpora: the AUROC of each pair, its interval, and what training had seen."""
+"""A matrix of evaluations, checkpoints by corpora: AUROC of each pair with its interval, and leaks."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich import box
-from rich.table import Table
 
-from deepfake.reports.html import TextConsole, write_csv, write_json
-from deepfake.reports.metric_tables import with_interval
-from deepfake.reports.runs import DONE, Run, read_json, told_leaks
+from deepfake.io import write_csv, write_json
+from deepfake.reports.html import TextConsole, TextTable, png_uri, with_interval, write_page
+from deepfake.reports.plots import plot_matrix
+from deepfake.reports.runs import DONE, Run, describe_leaks, read_json
 from deepfake.scoring.bootstrap import Interval
 
 RATE = "video_auroc"
@@ -28,9 +27,10 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One evaluation. leaks: sentences on what of the tested videos stood in training and selection.
+    """One evaluation.
 
-    metrics: of metrics.json without their stage. own: whether the checkpoint was trained by this protocol.
+    leaks: what the tested videos share with training and selection, in words. metrics: those of metrics.json,
+    without their stage. own: whether the checkpoint was trained on this protocol.
     """
 
     run: Path
@@ -40,23 +40,24 @@ class Cell:
     stage: str
     metrics: Mapping[str, Any]
     leaks: tuple[str, ...]
+    train_name: str
     train_hash: str
     test_hash: str
 
     @property
     def own(self) -> bool:
-        """Whether training and test follow the same protocol."""
+        """Whether training and test used the same protocol."""
         return bool(self.test_hash) and self.train_hash == self.test_hash
 
     def interval(self, rate: str) -> Interval | None:
-        """Of a rate, if it has one."""
+        """The bootstrap interval of a rate, if it has one."""
         low, high = (self.metrics.get(f"{rate}_{end}") for end in ("low", "high"))
         return None if low is None or high is None else (low, high)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matrix:
-    """Names of the rows (what checkpoints were trained by) and columns (what was tested), and their cells."""
+    """Names of the rows (what checkpoints were trained on) and columns (what was tested), and their cells."""
 
     rows: list[str]
     columns: list[str]
@@ -64,16 +65,15 @@ class Matrix:
 
     @property
     def values(self) -> np.ndarray:
-        """RATE of every cell, (rows, columns) float64; nan where there is none."""
-        found = [[self._value(row, column) for column in self.columns] for row in self.rows]
-        return np.array(found, np.float64)
-
-    def _value(self, row: str, column: str) -> float:
-        value = self.cells[row, column].metrics.get(RATE) if (row, column) in self.cells else None
-        return np.nan if value is None else value
+        """RATE of every cell, (rows, columns) float64; nan where it is undefined."""
+        values = np.full((len(self.rows), len(self.columns)), np.nan)
+        for (row, column), cell in self.cells.items():
+            if (value := cell.metrics.get(RATE)) is not None:
+                values[self.rows.index(row), self.columns.index(column)] = value
+        return values
 
     def text(self, row: str, column: str) -> str:
-        """RATE with its interval, or how the evaluation ended; a dagger where something had been seen."""
+        """RATE with its interval, or how the evaluation ended; a dagger marks leaks."""
         cell = self.cells.get((row, column))
         if cell is None:
             return ""
@@ -83,15 +83,15 @@ class Matrix:
 
 
 def matrix_of(runs: Sequence[Run]) -> Matrix:
-    """The matrix of evaluations; rows and columns in the order in which they were asked for."""
+    """The matrix of evaluations; rows and columns in the order of the runs."""
     cells = [cell_of(run) for run in runs]
     common = set.intersection(*(set(run.overrides) for run in runs))
-    asked = [
+    tested = [
         tuple(o for o in run.overrides if o not in common and not o.startswith("checkpoint=")) for run in runs
     ]
     paths = [cell.checkpoint for cell in cells]
-    rows = names(paths, [trained_by(run) for run in runs], [by_run(path) for path in paths])
-    columns = names(asked, [run.protocol for run in runs], [" ".join(own) for own in asked])
+    rows = names(paths, [cell.train_name for cell in cells], [checkpoint_name(path) for path in paths])
+    columns = names(tested, [run.protocol for run in runs], [" ".join(own) for own in tested])
     return Matrix(
         rows=list(dict.fromkeys(rows)),
         columns=list(dict.fromkeys(columns)),
@@ -101,29 +101,25 @@ def matrix_of(runs: Sequence[Run]) -> Matrix:
 
 def cell_of(run: Run) -> Cell:
     """What an evaluation left in its folder."""
-    stage = run.stage
     audit = read_json(run.folder / "leaks.json")
-    prefix = f"{stage}/"
+    trained_on = audit.get("trained_by") or {}
+    prefix = f"{run.stage}/"
     return Cell(
         run=run.folder,
         status=run.status.status,
         error=run.status.error,
         checkpoint=str(run.setting("checkpoint")),
-        stage=stage,
+        stage=run.stage,
         metrics={k.removeprefix(prefix): v for k, v in run.metrics.items() if k.startswith(prefix)},
-        leaks=told_leaks(audit),
-        train_hash=(audit.get("trained_by") or {}).get("hash", ""),
+        leaks=describe_leaks(audit),
+        train_name=trained_on.get("name", ""),
+        train_hash=trained_on.get("hash", ""),
         test_hash=run.protocol_hash,
     )
 
 
-def trained_by(run: Run) -> str:
-    """The protocol of the checkpoint's training; empty where it is not known."""
-    return (read_json(run.folder / "leaks.json").get("trained_by") or {}).get("name", "")
-
-
-def by_run(checkpoint: str) -> str:
-    """Folder of the run that a checkpoint lies in, and which one it is there unless the best."""
+def checkpoint_name(checkpoint: str) -> str:
+    """The name of a checkpoint's run folder, with the name of the checkpoint unless it is the best one."""
     path = Path(checkpoint)
     if path.parent.name != "checkpoints":
         return path.stem
@@ -131,9 +127,9 @@ def by_run(checkpoint: str) -> str:
 
 
 def names(keys: Sequence[Hashable], short: Sequence[str], longer: Sequence[str]) -> list[str]:
-    """A name for each key: any short one of it, and the longer one too where two keys share that.
+    """A name for each key: its short name, followed by its long one if two keys have the same short name.
 
-    Keys that share both are numbered.
+    Keys that have both names in common are numbered.
     """
     chosen: dict[Hashable, str] = {}
     for key, name in zip(keys, short, strict=True):
@@ -150,15 +146,12 @@ def names(keys: Sequence[Hashable], short: Sequence[str], longer: Sequence[str])
 
 
 def write_matrix(matrix: Matrix, folder: Path) -> None:
-    """matrix.csv and matrix.json with every cell, matrix.png, matrix.html."""
-    from deepfake.reports.html import png_uri, write_page
-    from deepfake.reports.plots import plot_matrix
-
+    """Write matrix.csv and matrix.json with every cell, matrix.png and matrix.html."""
     rows = cell_rows(matrix)
     write_csv(folder / "matrix.csv", COLUMNS, rows)
     values = [[None if np.isnan(v) else v for v in own] for own in matrix.values.tolist()]
-    whole = {"rate": RATE, "train": matrix.rows, "test": matrix.columns, "values": values, "cells": rows}
-    write_json(folder / "matrix.json", whole)
+    content = {"rate": RATE, "train": matrix.rows, "test": matrix.columns, "values": values, "cells": rows}
+    write_json(folder / "matrix.json", content)
     texts = [[matrix.text(row, column) for column in matrix.columns] for row in matrix.rows]
     plot_matrix(matrix.values, texts, matrix.rows, matrix.columns, folder / "matrix.png")
     write_page(
@@ -167,21 +160,16 @@ def write_matrix(matrix: Matrix, folder: Path) -> None:
         title=f"{len(matrix.rows)} checkpoints on {len(matrix.columns)} corpora",
         picture=png_uri(folder / "matrix.png"),
         matrix=matrix,
-        with_interval=with_interval,
     )
 
 
 def print_matrix(matrix: Matrix) -> None:
-    """The matrix on the terminal."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="AUROC of videos", title_justify="left")
-    for name in ("trained by", *matrix.columns):
-        table.add_column(name, overflow="fold")
-    for row in matrix.rows:
-        table.add_row(row, *(matrix.text(row, column) for column in matrix.columns))
-    if any(cell.leaks for cell in matrix.cells.values()):
-        table.caption = "† something of the tested videos stood in training or selection: see matrix.html"
-        table.caption_justify = "left"
-    TextConsole().print(table)
+    """Print the AUROCs."""
+    rows = [[row, *(matrix.text(row, column) for column in matrix.columns)] for row in matrix.rows]
+    leaks = any(cell.leaks for cell in matrix.cells.values())
+    caption = "† shares something with training or selection: see matrix.html" if leaks else ""
+    table = TextTable(["trained on", *matrix.columns], rows)
+    TextConsole().print(table.terminal(title="AUROC of videos", caption=caption, foldable=matrix.columns))
 
 
 def cell_rows(matrix: Matrix) -> list[dict[str, Any]]:

@@ -1,10 +1,14 @@
-"""The colours of pages, plots and annotated videos."""
+"""Plots of runs as PNG files: of one run, of several side by side, of a matrix, of distortions.
+
+Figures belong to no pyplot state. Probs and labels are (N,) arrays of videos; label 1 = fake.
+"""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,67 +16,73 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from deepfake.io import atomic_path, visible
+from deepfake.reports.html import FAKE_COLOUR, INK, REAL_COLOUR
 from deepfake.reports.runs import read_history
-from deepfake.scoring.evaluation import Measured
 from deepfake.scoring.metrics import classification_metrics, roc
 
-REAL_COLOUR, FAKE_COLOUR, INK = "#2a7f9e", "#c8553d", "#333333"
+# distinguishable for the colour-blind (Okabe and Ito)
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+PALE = "#bbbbbb"
+GUIDE: dict[str, Any] = {"color": PALE, "linewidth": 1, "linestyle": "--", "zorder": 0}
+PANELS_PER_ROW = 5
+
+Value = tuple[float, tuple[float, float] | None]
+"""A figure with the ends of its interval, if it has one."""
+Scored = Mapping[str, tuple[np.ndarray, np.ndarray]]
+"""Probs and labels by the name of the run; "" for a plot of a single run."""
 
 
-def rgb_of(colour: str) -> tuple[int, int, int]:
-    """ "#c8553d" -> (200, 85, 61)."""
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
-
-
-# Plots of a run, as PNG files.
-
-
-def plot_roc(prob: np.ndarray, label: np.ndarray, path: Path) -> None:
-    """ROC curve of probs (N,) for labels (N,) with both classes, 1 = fake."""
-    false, true = roc(prob, label)
-    auroc = classification_metrics(prob, label, threshold=0.5)["auroc"]
+def plot_roc(scored: Scored, path: Path) -> None:
+    """ROC curves; each run has both classes."""
     figure, axes = new_figure("false positive rate", "true positive rate")
-    axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1, linestyle="--")
-    axes.plot(false / false[-1], true / true[-1], color=FAKE_COLOUR, linewidth=2)
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-    axes.set_title(f"videos: AUROC {auroc:.3f}")
+    axes.plot([0, 1], [0, 1], **GUIDE)
+    for colour, (name, (prob, label)) in zip(COLOURS, scored.items(), strict=False):
+        false, true = roc(prob, label)
+        auroc = classification_metrics(prob, label, threshold=0.5)["auroc"]
+        text = f"{named(name)}AUROC {auroc:.3f}"
+        axes.plot(false / false[-1], true / true[-1], color=colour, linewidth=1.6, alpha=0.85, label=text)
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", title="videos: ROC")
+    legend_below(figure, axes)
     save(figure, path)
 
 
 def plot_precision_recall(prob: np.ndarray, label: np.ndarray, path: Path) -> None:
-    """Precision over recall of probs (N,) for labels (N,) with both classes; the area below is AP."""
+    """Precision over recall of a run with both classes; the area below is AP."""
     recall, precision = precision_recall(prob, label)
     ap = classification_metrics(prob, label, threshold=0.5)["ap"]
     figure, axes = new_figure("recall of fakes", "precision")
-    axes.axhline(label.mean(), color="#bbbbbb", linewidth=1, linestyle="--")
+    axes.axhline(label.mean(), **GUIDE)
     axes.plot(recall, precision, color=FAKE_COLOUR, linewidth=2, drawstyle="steps-pre")
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-    axes.set_title(f"videos: AP {ap:.3f}")
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", title=f"videos: AP {ap:.3f}")
+    save(figure, path)
+
+
+def plot_reliability_of_runs(scored: Scored, path: Path) -> None:
+    """Share of fakes over the mean prob in each of ten bins, by the name of the run."""
+    figure, axes = new_figure("probability of fake", "share of fakes")
+    for colour, (name, (prob, label)) in zip(COLOURS, scored.items(), strict=False):
+        draw_reliability(axes, name, prob, label, color=colour, alpha=0.85, markersize=4)
+    axes.set(xlim=(-0.01, 1.01), aspect="equal", title="videos: reliability")
+    legend_below(figure, axes)
     save(figure, path)
 
 
 def plot_reliability(
     prob: np.ndarray, label: np.ndarray, path: Path, *, calibrated: np.ndarray | None = None
 ) -> None:
-    """Share of fakes over the mean prob in each of ten bins, and their counts; probs (N,), N > 0.
+    """The same of one run, N > 0, above the number of videos in each bin.
 
-    calibrated: the probs after the temperature, drawn beside them if they differ.
+    calibrated: the probs after temperature scaling, drawn as well if they differ.
     """
     figure = Figure(figsize=(5, 5), dpi=150, layout="constrained")
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1, linestyle="--")
-    lines = {"as scored": (prob, FAKE_COLOUR, "-")}
+    draw_reliability(axes, "as scored", prob, label, color=FAKE_COLOUR)
     if calibrated is not None and not np.array_equal(calibrated, prob):
-        lines["after the temperature"] = (calibrated, REAL_COLOUR, ":")
-    for name, (probs, colour, style) in lines.items():
-        mean, share, count = reliability(probs, label)
-        filled = count > 0
-        gap = np.sum(np.abs(share - mean)[filled] * count[filled]) / count.sum()
-        text = f"{name}: calibration error {gap:.3f}"
-        axes.plot(mean[filled], share[filled], style, color=colour, linewidth=2, marker="o", label=text)
+        draw_reliability(
+            axes, "after temperature scaling", calibrated, label, color=REAL_COLOUR, linestyle=":"
+        )
     axes.legend(frameon=False, fontsize=8, loc="upper left")
-    axes.set(xlim=(0, 1), ylim=(-0.02, 1.15), ylabel="share of fakes")
-    axes.set_title("videos: reliability")
+    axes.set(xlim=(0, 1), ylim=(-0.02, 1.15), ylabel="share of fakes", title="videos: reliability")
     _, _, count = reliability(prob, label)
     centres = (np.arange(len(count)) + 0.5) / len(count)
     bars = below.bar(centres, count, width=0.9 / len(count), color=INK)
@@ -84,34 +94,44 @@ def plot_reliability(
     save(figure, path)
 
 
-def plot_methods(groups: Mapping[tuple[str, str], Measured], path: Path) -> None:
-    """AUROC of every corpus and method with its interval; those without one are left out."""
-    rows = [(group, m) for group, m in groups.items() if m.rates["auroc"] is not None][::-1]
-    figure = Figure(figsize=(5, 1.1 + 0.34 * len(rows)), dpi=150, layout="constrained")
+def draw_reliability(axes: Axes, name: str, prob: np.ndarray, label: np.ndarray, **style: Any) -> None:
+    """One run's reliability curve, with its calibration error in the legend."""
+    mean, share, count = reliability(prob, label)
+    filled = count > 0
+    gap = np.sum(np.abs(share - mean)[filled] * count[filled]) / count.sum()
+    text = f"{named(name)}calibration error {gap:.3f}"
+    axes.plot([0, 1], [0, 1], **GUIDE)
+    axes.plot(mean[filled], share[filled], marker="o", linewidth=2, label=text, **style)
+
+
+def plot_methods(runs: Mapping[str, Mapping[str, Value]], path: Path) -> None:
+    """AUROC of each manipulation against the real videos, by the name of the run ("" for a single one)."""
+    methods = list(dict.fromkeys(method for values in runs.values() for method in values))
+    height = 1.4 + len(methods) * (0.25 + 0.16 * len(runs))
+    figure = Figure(figsize=(5, height), dpi=150, layout="constrained")
     axes = figure.subplots()
-    lowest = 1.0
-    for place, ((_, method), measured) in enumerate(rows):
-        value, ends = float(measured.rates["auroc"] or 0), measured.intervals.get("auroc")
-        colour = FAKE_COLOUR if method else INK
-        if ends:
-            axes.plot(ends, [place, place], color=colour, linewidth=4, alpha=0.35, solid_capstyle="butt")
-        axes.plot([value], [place], "o", color=colour, markersize=6, clip_on=False)
-        lowest = min(lowest, *(ends or (value,)))
-    several = len({corpus for (corpus, _), _ in rows}) > 1
-    names = [f"{corpus}, {method or 'all'}" if several else method or corpus for (corpus, method), _ in rows]
-    axes.set_yticks(
-        range(len(rows)), [plain_name(f"{name} ({m.fake})") for name, (_, m) in zip(names, rows, strict=True)]
-    )
-    axes.set(xlim=(min(0.45, lowest - 0.05), 1.005), ylim=(-0.6, len(rows) - 0.4), xlabel="AUROC of videos")
-    axes.axvline(0.5, color="#bbbbbb", linewidth=1, linestyle="--")
+    lowest = 0.5
+    for index, (run, values) in enumerate(runs.items()):
+        for method, (value, ends) in values.items():
+            y = methods.index(method) - 0.4 + 0.8 / len(runs) * (index + 0.5)
+            if ends:
+                axes.plot(ends, [y, y], color=COLOURS[index], linewidth=3, alpha=0.35, solid_capstyle="butt")
+            axes.plot([value], [y], "o", color=COLOURS[index], markersize=5, clip_on=False)
+            lowest = min(lowest, value, *(ends or ()))
+        axes.plot([], [], "o", color=COLOURS[index], markersize=5, label=plain_name(run))
+    axes.axvline(0.5, **GUIDE)
+    axes.set_yticks(range(len(methods)), [plain_name(method) for method in methods])
+    axes.set(xlim=(lowest - 0.05, 1.005), ylim=(len(methods) - 0.4, -0.6), xlabel="AUROC of videos")
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.set_title("by manipulation (fakes), against the reals", fontsize=10)
+    axes.set_title("each manipulation against the real videos", fontsize=10)
+    if list(runs) != [""]:
+        legend_below(figure, axes)
     save(figure, path)
 
 
 def plot_confusion(label: np.ndarray, verdict: Sequence[str], path: Path) -> None:
-    """Counts of videos by label (N,) and verdict; those without one have a column of their own, if any."""
+    """Counts of videos by label and verdict; undetermined ones have their own column, if there are any."""
     verdicts = ["real", "fake"] + (["undetermined"] if "undetermined" in verdict else [])
     count = np.array([[np.sum((label == c) & (np.array(verdict) == v)) for v in verdicts] for c in (0, 1)])
     share = count / np.maximum(1, count.sum(axis=1, keepdims=True))
@@ -130,12 +150,11 @@ def plot_confusion(label: np.ndarray, verdict: Sequence[str], path: Path) -> Non
 
 
 def plot_scores(prob: np.ndarray, label: np.ndarray, threshold: float, path: Path) -> None:
-    """Histogram of video probs (N,) by label (N,), with the threshold."""
+    """Histogram of the probs by label, with the threshold."""
     figure, axes = new_figure("probability of fake", "videos")
-    bins = np.linspace(0, 1, 21).tolist()
     axes.hist(
         [prob[label == 0], prob[label == 1]],
-        bins=bins,
+        bins=np.linspace(0, 1, 21).tolist(),
         stacked=True,
         color=[REAL_COLOUR, FAKE_COLOUR],
         label=["real", "fake"],
@@ -151,29 +170,28 @@ def plot_history(logs: Sequence[Path], path: Path) -> None:
     """Losses and validation AUROC by epoch from the metrics.csv of a run and of its resumptions, in order."""
     history = read_history(logs)
     figure, axes = new_figure("epoch", "loss")
-    for name, colour in (("train/loss", "#999999"), ("val/loss", INK)):
-        if name in history:
-            axes.plot(*series(history[name]), color=colour, marker=".", label=name)
     right = axes.twinx()
-    if "val/video_auroc" in history:
-        right.plot(
-            *series(history["val/video_auroc"]),
-            color=FAKE_COLOUR,
-            marker=".",
-            label="val/video_auroc (right)",
-        )
+    lines = []
+    for name, part, colour in (
+        ("train/loss", axes, "#999999"),
+        ("val/loss", axes, INK),
+        ("val/video_auroc", right, FAKE_COLOUR),
+    ):
+        if name in history:
+            epochs, values = zip(*sorted(history[name].items()), strict=True)
+            text = name if part is axes else f"{name} (right)"
+            lines += part.plot(epochs, values, color=colour, marker=".", label=text)
     right.set_ylim(0, 1.02)
     right.spines["top"].set_visible(False)
-    lines = axes.get_lines() + right.get_lines()
     axes.legend(lines, [str(line.get_label()) for line in lines], frameon=False, fontsize=8)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     save(figure, path)
 
 
 def precision_recall(prob: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Recall and precision, (K,) each, of calling fake what has the K highest distinct probs or more.
+    """Recall and precision, (K,) each, at every distinct prob as the threshold; both classes are needed.
 
-    probs (N,) for labels (N,) with both classes; recall rises from above 0 to 1, after a first point (0, 1).
+    Recall rises from above 0 to 1, after a first point (0, 1).
     """
     false, true = roc(prob, label)
     return true / true[-1], np.append(1.0, true[1:] / (true[1:] + false[1:]))
@@ -182,50 +200,40 @@ def precision_recall(prob: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, n
 def reliability(
     prob: np.ndarray, label: np.ndarray, *, num_bins: int = 10
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean prob, share of fakes (both float64, nan where there is none) and count of every bin, (num_bins,).
+    """Mean prob, share of fakes (both float64, nan in an empty bin) and count of every bin, (num_bins,).
 
     Bins are equally wide: [0, 0.1), [0.1, 0.2) … [0.9, 1].
     """
-    place = np.minimum((prob * num_bins).astype(int), num_bins - 1)
-    count = np.bincount(place, minlength=num_bins)
+    index = np.minimum((prob * num_bins).astype(int), num_bins - 1)
+    count = np.bincount(index, minlength=num_bins)
     with np.errstate(invalid="ignore"):
-        mean = np.bincount(place, weights=prob, minlength=num_bins) / count
-        share = np.bincount(place, weights=label, minlength=num_bins) / count
+        mean = np.bincount(index, weights=prob, minlength=num_bins) / count
+        share = np.bincount(index, weights=label, minlength=num_bins) / count
     return mean, share, count
 
 
 def plot_over_key(
-    key: str,
-    metric: str,
-    points: Mapping[str, Mapping[float, Sequence[tuple[float, tuple[float, float] | None]]]],
-    path: Path,
+    key: str, metric: str, points: Mapping[str, Mapping[float, Sequence[Value]]], path: Path
 ) -> None:
     """A metric over a key's values, by heading: the mean as a line, every run (seed) with its interval."""
     figure, axes = new_figure(key, metric)
-    places = sorted({place for values in points.values() for place in values})
-    if len(places) > 2 and places[0] > 0 and places[-1] / places[0] >= 8:
+    ticks = sorted({x for values in points.values() for x in values})
+    if len(ticks) > 2 and ticks[0] > 0 and ticks[-1] / ticks[0] >= 8:
         axes.set_xscale("log")
         axes.minorticks_off()
-    if len(places) <= 12:
-        axes.set_xticks(places, [f"{place:g}" for place in places])
+    if len(ticks) <= 12:
+        axes.set_xticks(ticks, [f"{x:g}" for x in ticks])
     for heading, values in points.items():
         own = sorted(values)
-        means = [np.mean([value for value, _ in values[place]]) for place in own]
+        means = [np.mean([value for value, _ in values[x]]) for x in own]
         (line,) = axes.plot(own, means, marker=".", label=plain_name(heading))
-        for place in own:
-            for value, ends in values[place]:
-                axes.plot(place, value, "o", color=line.get_color(), alpha=0.4, markersize=4)
+        for x in own:
+            for value, ends in values[x]:
+                axes.plot(x, value, "o", color=line.get_color(), alpha=0.4, markersize=4)
                 if ends is not None:
-                    axes.plot([place, place], ends, color=line.get_color(), alpha=0.25, linewidth=3)
-    legend_below(figure, axes, len(points))
+                    axes.plot([x, x], ends, color=line.get_color(), alpha=0.25, linewidth=3)
+    legend_below(figure, axes)
     save(figure, path)
-
-
-def legend_below(figure: Figure, axes: Axes, num_entries: int) -> None:
-    """A legend that hides no curve."""
-    handles, labels = axes.get_legend_handles_labels()
-    columns = 2 if num_entries > 1 and max(map(len, labels)) < 30 else 1
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
 
 
 def plot_matrix(
@@ -241,32 +249,58 @@ def plot_matrix(
     axes = figure.subplots()
     image = axes.imshow(values, cmap="Blues", vmin=0.5, vmax=1.0, aspect="auto")
     for row, column in np.ndindex(*values.shape):
-        value, _, interval = texts[row][column].partition(" ")
+        text = texts[row][column].replace(" ", "\n", 1)
         colour = "white" if values[row, column] > 0.8 else INK
-        shown = f"{value}\n{interval}" if interval else value
-        axes.text(column, row, shown, ha="center", va="center", color=colour, fontsize=9)
-    axes.set_xticks(range(len(columns)), [wrapped(plain_name(name)) for name in columns], fontsize=8)
-    axes.set_yticks(range(len(rows)), [wrapped(plain_name(name)) for name in rows], fontsize=8)
-    axes.set(xlabel="tested on", ylabel="trained by")
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
+    axes.set_xticks(range(len(columns)), [wrapped(name) for name in columns], fontsize=8)
+    axes.set_yticks(range(len(rows)), [wrapped(name) for name in rows], fontsize=8)
+    axes.set(xlabel="tested on", ylabel="trained on")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     figure.colorbar(image, ax=axes, label="AUROC of videos", fraction=0.05)
     save(figure, path)
 
 
-def wrapped(name: str, *, width: int = 24) -> str:
-    """A long name on several lines."""
-    return "\n".join(textwrap.wrap(name, width)) or name
+def plot_robustness(curves: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> None:
+    """A panel per distortion: AUROC of videos over the level, with its interval, and balanced accuracy.
+
+    curves: by distortion, arrays (L,) named level, auroc, low, high and balanced_accuracy; nan = undefined.
+    """
+    num_rows, columns = -(-len(curves) // PANELS_PER_ROW), min(PANELS_PER_ROW, len(curves))
+    size = (max(4.5, 2.2 * columns), 0.9 + 2.1 * num_rows)
+    figure = Figure(figsize=size, dpi=150, layout="constrained")
+    grid = figure.subplots(num_rows, columns, sharex=True, sharey=True, squeeze=False)
+    for axes in grid.flat[len(curves) :]:
+        axes.set_visible(False)
+    lowest = min(0.4, *(float(np.nanmin([0.4, *curve["low"]])) for curve in curves.values()))
+    for axes, (name, curve) in zip(grid.flat, curves.items(), strict=False):
+        level = curve["level"]
+        axes.plot(level, curve["auroc"], color=FAKE_COLOUR, marker="o", markersize=3, clip_on=False)
+        axes.plot(level, curve["balanced_accuracy"], color=INK, linewidth=1, linestyle=":")
+        axes.fill_between(level, curve["low"], curve["high"], color=FAKE_COLOUR, alpha=0.18, linewidth=0)
+        axes.axhline(0.5, **GUIDE)
+        axes.set(ylim=(lowest, 1.0), xticks=range(6))
+        axes.set_xticklabels(["clean", *map(str, range(1, 6))], fontsize=7)
+        axes.tick_params(axis="y", labelsize=7)
+        axes.set_title(name, fontsize=9)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("videos", fontsize=8)
+    words = ["AUROC, 95 % interval", "balanced accuracy at the fixed threshold"]
+    lines = grid[0, 0].get_lines()[:2]
+    figure.legend(lines, words, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    save(figure, path)
 
 
-def series(values: dict[int, float]) -> tuple[list[int], list[float]]:
-    """Epochs and values, in order."""
-    epochs = sorted(values)
-    return epochs, [values[epoch] for epoch in epochs]
+def legend_below(figure: Figure, axes: Axes) -> None:
+    """A legend that hides no curve."""
+    handles, labels = axes.get_legend_handles_labels()
+    columns = 2 if len(labels) > 1 and max(map(len, labels)) < 30 else 1
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
 
 
 def new_figure(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
-    """A figure of its own, untouched by pyplot's global state."""
+    """A figure with one panel."""
     figure = Figure(figsize=(5, 4), dpi=150, layout="constrained")
     axes = figure.subplots()
     axes.set(xlabel=xlabel, ylabel=ylabel)
@@ -274,8 +308,18 @@ def new_figure(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
+def named(run: str) -> str:
+    """The start of a legend's line; empty for a single run."""
+    return f"{plain_name(run)}: " if run else ""
+
+
+def wrapped(name: str, *, width: int = 24) -> str:
+    """A long name on several lines."""
+    return "\n".join(textwrap.wrap(plain_name(name), width)) or name
+
+
 def plain_name(name: str) -> str:
-    """A name from anybody as text of a figure, in which "$…$" is no formula."""
+    """A name as text of a figure, in which "$…$" is not read as a formula."""
     return visible(name).replace("$", r"\$")
 
 

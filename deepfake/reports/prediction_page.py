@@ -1,11 +1,10 @@
-"""What pages say of the detector that judged."""
+"""The HTML pages of a prediction run: one page for each video, and report.html, which lists all files."""
 
 from __future__ import annotations
 
 import hashlib
 import heapq
 import re
-from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,27 +12,43 @@ from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import quote
 
-import cv2
 import numpy as np
 
-from deepfake.faces.crops import decode_jpeg, encode_jpeg
-from deepfake.reports.html import clock, person, portrait_uri, stream_page, write_page
+from deepfake.reports.html import clock, image_uri, person, stream_page, write_page
 from deepfake.scoring.prediction import FaceShot, Prediction, TrackPrediction, WindowPrediction
 
 ORIGINS = {
     "command line": "given on the command line",
     "validation": "fitted on the validation split in training",
-    "default": "the default, since nothing was fitted",
+    "default": "the default, because none was fitted",
+}
+MAX_POINTS = 240
+WIDTH, HEIGHT = 1000.0, 100.0  # of the plot of a timeline
+SHOT_PX = 320
+SMALL_PX = 96
+NUM_HIGHEST = 10  # files that the index names first
+FACTS = {
+    "sha256": "SHA-256",
+    "bytes": "bytes",
+    "modified": "last modified",
+    "size": "picture",
+    "duration_s": "length",
+    "frames": "frames",
+    "fps": "frames per second",
+    "rotation_deg": "rotation",
+    "codec": "codec",
+    "container": "container",
 }
 LIBRARIES = ("deepfake", "torch", "timm", "facenet-pytorch", "av", "decord")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
-    """threshold: prob from which a file is called fake; threshold_origin: where it comes from, in words.
+    """What the pages say about the detector.
 
+    threshold: prob from which a file is called fake; threshold_origin: where it comes from, in words.
     undetermined_margin: distance from the threshold within which there is no verdict. protocol: what the
-    detector was trained on; empty if unknown. details: what else there is to say, by name, as it is shown.
+    detector was trained on; empty if unknown. details: further facts by name, as they are shown.
     """
 
     checkpoint: str
@@ -45,7 +60,7 @@ class ModelFacts:
 
     @classmethod
     def from_header(cls, header: Mapping[str, Any]) -> ModelFacts:
-        """From what predictions.json says before its files."""
+        """From the header of predictions.json."""
         model, decision = header["model"], header["decision"]
         net, protocol = model["net"], model["protocol"] or {}
         origin, rule = decision["threshold_origin"], decision["threshold_rule"]
@@ -57,12 +72,12 @@ class ModelFacts:
             "network": " and ".join(
                 net[part]["_target_"].rpartition(".")[2] for part in ("backbone", "head")
             ),
-            "sees": f"windows of {spec['window']} frame{'s' if spec['window'] > 1 else ''}, "
-            f"{spec['size']} × {spec['size']} px, {spec['margin']:g} times the face",
+            "input": f"windows of {spec['window']} frame{'s' if spec['window'] > 1 else ''}, "
+            f"{spec['size']} × {spec['size']} px, {spec['margin']:g} times the size of the face",
             "protocol": f"{protocol['name']}, hash {protocol['hash']}" if protocol else "",
             "fingerprint of the preprocessing": header["preprocessing"]["fingerprint"],
-            "person's prob": f"from the windows' by {decision['window_rule']}",
-            "file's prob": f"from the people's by {decision['track_rule']}",
+            "prob of a person": f"the {decision['window_rule']} rule over the windows",
+            "prob of the file": f"the {decision['track_rule']} rule over the people",
             "temperature": f"{decision['temperature']:.3g}" if decision["calibrate"] else "",
             "versions": ", ".join([f"python {header['environment']['python']}", *versions]),
             "commit": header["environment"]["commit"],
@@ -77,102 +92,8 @@ class ModelFacts:
         )
 
 
-# A person's probs over the time of a video, as places in a plot of 1,000 by 100.
-
-
-MAX_POINTS = 240
-WIDTH, HEIGHT = 1000.0, 100.0
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One window, or neighbouring ones of a long video: mean prob, lowest and highest. y grows downwards."""
-
-    x: float
-    y: float
-    y_low: float
-    y_high: float
-    prob: float
-    title: str
-
-
-@dataclass(frozen=True, slots=True)
-class Timeline:
-    """points: in order. spans: x and width of stretches with the face. ticks: x in percent, and the time."""
-
-    points: tuple[Point, ...]
-    spans: tuple[tuple[float, float], ...]
-    ticks: tuple[tuple[float, str], ...]
-
-
-def timeline(track: TrackPrediction, end_s: float, *, max_points: int = MAX_POINTS) -> Timeline:
-    """The timeline of a person in a video that ends at end_s > 0."""
-    windows = sorted(track.windows, key=lambda window: window.start_s)
-    groups = np.array_split(np.arange(len(windows)), min(len(windows), max_points))
-    spans = track.spans or ((track.start_s, track.end_s),)
-    return Timeline(
-        tuple(point([windows[place] for place in group], end_s) for group in groups if len(group)),
-        tuple((WIDTH * start / end_s, max(2.0, WIDTH * (end - start) / end_s)) for start, end in spans),
-        ticks(end_s),
-    )
-
-
-def point(windows: Sequence[WindowPrediction], end_s: float) -> Point:
-    """The point of neighbouring windows, in the middle of their time."""
-    probs = [window.prob for window in windows]
-    start, end = windows[0].start_s, windows[-1].end_s
-    mean = float(np.mean(probs))
-    when = clock(start) if clock(start) == clock(end) else f"{clock(start)}–{clock(end)}"
-    several = (
-        f", {len(windows)} windows from {min(probs):.2f} to {max(probs):.2f}" if len(windows) > 1 else ""
-    )
-    return Point(
-        x=round(WIDTH * (start + end) / 2 / end_s, 1),
-        y=height_of(mean),
-        y_low=height_of(min(probs)),
-        y_high=height_of(max(probs)),
-        prob=mean,
-        title=f"{when}: {mean:.3f}{several}",
-    )
-
-
-def height_of(prob: float) -> float:
-    """Where a prob stands, from the upper edge."""
-    return round(HEIGHT * (1 - prob), 1)
-
-
-def ticks(end_s: float, *, most: int = 5) -> tuple[tuple[float, str], ...]:
-    """Round times from 0 on, at most so many, as percent of the width and as text."""
-    steps = [base * unit for unit in (0.01, 0.1, 1.0) for base in (1, 2, 5)]
-    steps += [10.0, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200]
-    step = next((step for step in steps if end_s / step < most), end_s)
-    digits = 0 if step >= 1 else 1 if step >= 0.1 else 2
-    places = np.arange(0, end_s + 1e-9, step)
-    return tuple((round(100 * place / end_s, 2), clock(place, digits=digits)) for place in places.tolist())
-
-
-# The pages of a prediction run: one HTML file for each video, and one that leads to them.
-
-
-SHOT_PX = 320
-SMALL_PX = 96
-FOREMOST = 10  # files that the index names first
-FACTS = {
-    "sha256": "SHA-256",
-    "bytes": "bytes",
-    "modified": "last modified",
-    "size": "picture",
-    "duration_s": "length",
-    "frames": "frames",
-    "fps": "frames a second",
-    "rotation_deg": "rotation",
-    "codec": "codec",
-    "container": "container",
-}
-
-
 def page_name(file: str) -> str:
-    """Name, without suffix, of what is written of a file: the same in every run, another for every file."""
+    """Name, without suffix, of the outputs for a file: the same in every run, different for every file."""
     stem = re.sub(r"[^\w.-]+", "_", PurePath(file).stem, flags=re.ASCII).strip("._")[:60] or "file"
     return f"{stem}-{hashlib.sha256(file.encode(errors='surrogateescape')).hexdigest()[:8]}"
 
@@ -186,13 +107,13 @@ def write_video_page(
     index: str = "",
     annotated: str = "",
 ) -> None:
-    """Write all that is said of one file as a page with its pictures inside.
+    """Write everything about one file as a page that contains its pictures.
 
     portraits: a face of each track, JPEG. index, annotated: relative paths of the run's index page and of the
-    annotated video, linked if given.
+    annotated video, which are linked if given.
     """
-    pictures = {shot.track: shot.jpeg for shot in (*prediction.innocent, *prediction.suspicious[::-1])}
-    pictures |= dict(portraits or {})
+    faces = {shot.track: shot.jpeg for shot in (*prediction.innocent, *prediction.suspicious[::-1])}
+    faces |= portraits or {}
     shown = {(shot.track, shot.frame) for shot in prediction.suspicious}
     tracks = sorted(prediction.tracks, key=lambda track: -track.prob)
     end_s = length_s(prediction)
@@ -202,10 +123,10 @@ def write_video_page(
         file=prediction,
         name=PurePath(prediction.file).name,
         model=model,
-        portrait=portrait_uri(prediction.portrait),
-        people=[person_block(track, end_s, pictures.get(track.track, b"")) for track in tracks],
+        portrait=image_uri(prediction.portrait),
+        people=[person_block(track, end_s, faces.get(track.track, b"")) for track in tracks],
         suspicious=[shot_block(shot) for shot in prediction.suspicious],
-        innocent=[shot_block(s) for s in prediction.innocent if (s.track, s.frame) not in shown],
+        least_suspicious=[shot_block(s) for s in prediction.innocent if (s.track, s.frame) not in shown],
         heated=any(shot.heat for shot in prediction.suspicious),
         facts=file_facts(prediction),
         index=quote(index),
@@ -214,13 +135,12 @@ def write_video_page(
 
 
 def person_block(track: TrackPrediction, end_s: float, portrait: bytes) -> dict[str, Any]:
-    """What the page says of one person."""
-    spans = track.spans or ((track.start_s, track.end_s),)
+    """What the page says about one person."""
     return {
         "name": person(track.track),
         "track": track,
-        "portrait": portrait_uri(portrait),
-        "spans": [clock(a) if clock(a) == clock(b) else f"{clock(a)}–{clock(b)}" for a, b in spans],
+        "portrait": image_uri(portrait),
+        "spans": [time_range(start, end) for start, end in spans_of(track)],
         "timeline": timeline(track, end_s) if track.windows else None,
     }
 
@@ -232,44 +152,43 @@ def shot_block(shot: FaceShot) -> dict[str, Any]:
         "time": clock(shot.time_s),
         "frame": shot.frame,
         "prob": shot.prob,
-        "uri": picture_uri(shot.jpeg),
-        "heat": picture_uri(shot.heat),
+        "uri": image_uri(shot.jpeg, max_px=SHOT_PX),
+        "heat": image_uri(shot.heat, max_px=SHOT_PX),
     }
 
 
-def picture_uri(jpeg: bytes) -> str:
-    """A JPEG, reduced if it is large, as text for an img tag; empty for no bytes."""
-    if not jpeg:
-        return ""
-    rgb = decode_jpeg(jpeg)
-    scale = SHOT_PX / max(rgb.shape[:2])
-    if scale < 1:
-        rgb = np.asarray(cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
-        jpeg = encode_jpeg(rgb, 88)
-    return "data:image/jpeg;base64," + b64encode(jpeg).decode()
+def spans_of(track: TrackPrediction) -> Sequence[tuple[float, float]]:
+    """First and last second of each stretch in which a person is seen."""
+    return track.spans or ((track.start_s, track.end_s),)
+
+
+def time_range(start_s: float, end_s: float) -> str:
+    """0:01.00–0:02.50, or a single time if both would read the same."""
+    start, end = clock(start_s), clock(end_s)
+    return start if start == end else f"{start}–{end}"
 
 
 def length_s(prediction: Prediction) -> float:
-    """How long the video is as far as is known, above 0."""
+    """The length of the video as far as it is known; above 0."""
     known = prediction.about.get("duration_s") or 0.0
     return max([known, 0.04, *(track.end_s for track in prediction.tracks)])
 
 
 def file_facts(prediction: Prediction) -> dict[str, str]:
-    """What is known of a file, by name, as far as it is known."""
+    """The known facts about a file, by name."""
     about = dict(prediction.about)
     if "width" in about and "height" in about:
         about["size"] = f"{about.pop('width')} × {about.pop('height')} px"
     names = [*(name for name in FACTS if name in about), *(name for name in about if name not in FACTS)]
     texts = {FACTS.get(name, name.replace("_", " ")): fact_text(name, about[name]) for name in names}
     if prediction.status == "ok":
-        with_face = f"{prediction.face_frames:,} of them with a judged face"
-        texts["frames looked at"] = f"{prediction.sampled_frames:,}, {with_face}"
+        with_face = f"{prediction.face_frames:,} of them with a scored face"
+        texts["frames analysed"] = f"{prediction.sampled_frames:,}, {with_face}"
     return {"file": prediction.file} | {name: text for name, text in texts.items() if text}
 
 
 def fact_text(name: str, value: Any) -> str:
-    """A fact of a file as a page shows it; empty where there is nothing to say."""
+    """A fact about a file as the page shows it; empty if there is nothing to show."""
     if value is None or (name in ("duration_s", "fps", "rotation_deg") and not value):
         return ""
     if name == "duration_s":
@@ -283,25 +202,25 @@ def fact_text(name: str, value: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Of a run: how many got each verdict, how many could not be read, which got the highest probs."""
+    """Counts of files, verdicts and errors in a run; highest: prob and name of the most suspicious files."""
 
     files: int
     verdicts: Mapping[str, int]
     errors: int
-    foremost: tuple[tuple[float, str], ...]
+    highest: tuple[tuple[float, str], ...]
 
     @classmethod
     def of(cls, predictions: Iterable[Prediction]) -> Tally:
-        """Count predictions, one in memory."""
+        """Count predictions; one is in memory at a time."""
         verdicts: Counter[str] = Counter()
         errors = 0
-        foremost: list[tuple[float, str]] = []
+        highest: list[tuple[float, str]] = []
         for prediction in predictions:
             verdicts[prediction.verdict] += 1
             errors += prediction.status == "error"
             if prediction.prob is not None:
-                foremost = heapq.nlargest(FOREMOST, [*foremost, (prediction.prob, prediction.file)])
-        return cls(verdicts.total(), verdicts, errors, tuple(foremost))
+                highest = heapq.nlargest(NUM_HIGHEST, [*highest, (prediction.prob, prediction.file)])
+        return cls(verdicts.total(), verdicts, errors, tuple(highest))
 
 
 def write_index_page(
@@ -312,9 +231,9 @@ def write_index_page(
     model: ModelFacts,
     page_of: Callable[[Prediction], str] = lambda prediction: "",
 ) -> None:
-    """Write report.html, a row for each file; pictures are inside it, and one prediction in memory.
+    """Write report.html with a row and a picture for each file; one prediction is in memory at a time.
 
-    page_of: relative path of a file's own page, empty if it has none.
+    page_of: relative path of a file's own page; empty if it has none.
     """
 
     def rows() -> Iterator[dict[str, Any]]:
@@ -324,12 +243,79 @@ def write_index_page(
                 "name": PurePath(prediction.file).name,
                 "folder": parent if (parent := str(PurePath(prediction.file).parent)) != "." else "",
                 "anchor": page_name(prediction.file),
-                "portrait": portrait_uri(prediction.portrait, side_px=SMALL_PX),
+                "portrait": image_uri(prediction.portrait, max_px=SMALL_PX),
                 "page": quote(page_of(prediction)),
             }
 
-    foremost = [
+    highest = [
         {"prob": prob, "file": file, "name": PurePath(file).name, "anchor": page_name(file)}
-        for prob, file in tally.foremost
+        for prob, file in tally.highest
     ]
-    stream_page(path, "predictions.html.j2", rows=rows(), tally=tally, foremost=foremost, model=model)
+    stream_page(path, "predictions.html.j2", rows=rows(), tally=tally, highest=highest, model=model)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One window, or several neighbouring ones: mean, lowest and highest prob. y grows downwards."""
+
+    x: float
+    y: float
+    y_low: float
+    y_high: float
+    prob: float
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """spans: x and width of stretches in which the face is seen. ticks: x in percent, and the time."""
+
+    points: tuple[Point, ...]
+    spans: tuple[tuple[float, float], ...]
+    ticks: tuple[tuple[float, str], ...]
+
+
+def timeline(track: TrackPrediction, end_s: float, *, max_points: int = MAX_POINTS) -> Timeline:
+    """The probs of a person over the time of a video that ends at end_s > 0, in a plot of WIDTH by HEIGHT."""
+    windows = sorted(track.windows, key=lambda window: window.start_s)
+    groups = np.array_split(np.arange(len(windows)), min(len(windows), max_points))
+    return Timeline(
+        tuple(point([windows[index] for index in group], end_s) for group in groups if len(group)),
+        tuple(
+            (WIDTH * start / end_s, max(2.0, WIDTH * (end - start) / end_s)) for start, end in spans_of(track)
+        ),
+        ticks(end_s),
+    )
+
+
+def point(windows: Sequence[WindowPrediction], end_s: float) -> Point:
+    """The point of neighbouring windows, at the middle of their time."""
+    probs = [window.prob for window in windows]
+    start, end = windows[0].start_s, windows[-1].end_s
+    mean = float(np.mean(probs))
+    several = (
+        f", {len(windows)} windows from {min(probs):.2f} to {max(probs):.2f}" if len(windows) > 1 else ""
+    )
+    return Point(
+        x=round(WIDTH * (start + end) / 2 / end_s, 1),
+        y=height_of(mean),
+        y_low=height_of(min(probs)),
+        y_high=height_of(max(probs)),
+        prob=mean,
+        title=f"{time_range(start, end)}: {mean:.3f}{several}",
+    )
+
+
+def height_of(prob: float) -> float:
+    """The distance of a prob from the upper edge."""
+    return round(HEIGHT * (1 - prob), 1)
+
+
+def ticks(end_s: float, *, max_ticks: int = 5) -> tuple[tuple[float, str], ...]:
+    """Round times from 0 on, as percent of the width and as text."""
+    steps = [base * unit for unit in (0.01, 0.1, 1.0) for base in (1, 2, 5)]
+    steps += [10.0, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200]
+    step = next((step for step in steps if end_s / step < max_ticks), end_s)
+    digits = 0 if step >= 1 else 1 if step >= 0.1 else 2
+    times = np.arange(0, end_s + 1e-9, step)
+    return tuple((round(100 * time / end_s, 2), clock(time, digits=digits)) for time in times.tolist())

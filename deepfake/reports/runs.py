@@ -1,4 +1,7 @@
-"""Run folders, read back: what was asked for, how it ended, what was measured."""
+"""Run folders: settings, status and metrics of a job; and the machine and versions it ran on.
+
+The command line imports this module for every command, so that heavy libraries stay out of it.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +28,10 @@ from deepfake.io import disk_is_full, write_json
 from deepfake.scoring.metrics import goal
 
 STATUS = "status.json"
-ASKED = ".hydra/hydra.yaml"
+HYDRA_CONFIG = ".hydra/hydra.yaml"
 NOT_AUDITED = "not audited: the checkpoint does not say what it was trained on"
 RUNNING, DONE, FAILED, MISTAKE, INTERRUPTED = "running", "done", "failed", "mistake", "interrupted"
-KILLED = "killed"  # never written, but read where a job is said to be running and is not
+KILLED = "killed"  # never written, but read from a job that is marked as running and is not
 
 History = dict[str, dict[int, float]]
 """Values of each logged metric by epoch."""
@@ -36,7 +39,7 @@ History = dict[str, dict[int, float]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """How a job ended, or that it runs. value: what its task returned. process: who writes it."""
+    """How a job ended, or that it is running. value: what its task returned. process: where it runs."""
 
     status: str
     seconds: float | None = None
@@ -45,24 +48,24 @@ class Status:
     process: Mapping[str, Any] | None = None
 
     def write(self, run_dir: Path) -> None:
-        """Put it into a run folder, over the one that is there if the disk has no room for another."""
+        """Write status.json; a full disk overwrites the file that is there in place."""
         path = run_dir / STATUS
         try:
             write_json(path, asdict(self))
         except OSError as err:
             if not disk_is_full(err) or not path.is_file():
                 raise
-            with path.open("r+", encoding="utf-8") as file:  # whose room on the disk is kept
+            with path.open("r+", encoding="utf-8") as file:  # which has its room on the disk
                 file.write(json.dumps(asdict(self), indent=2) + "\n")
                 file.truncate()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A run folder's contents.
+    """The contents of a run folder.
 
-    keys: what its command set, in order. choices: of config groups. metrics: metrics.json, empty where
-    nothing was scored. protocol, protocol_hash: of its videos, empty before they were known.
+    keys: what its command set, in order. choices: those of config groups. metrics: metrics.json, empty if
+    nothing was scored. protocol, protocol_hash: those of its videos, empty before they were known.
     """
 
     folder: Path
@@ -78,11 +81,11 @@ class Run:
 
     @property
     def stage(self) -> str:
-        """The split that was scored: an evaluation's own, else test."""
+        """The split that was scored: the split setting of an evaluation, else test."""
         return self.setting("split") or "test"
 
     def setting(self, key: str) -> Any:
-        """The value of a key, or the choice of a config group; None where the run knows no such key."""
+        """The value of a key, or the choice of a config group; None if the run has no such key."""
         if key in self.choices:
             return self.choices[key]
         return OmegaConf.select(self.config, key, throw_on_missing=False, throw_on_resolution_failure=False)
@@ -94,13 +97,13 @@ class Run:
 
     @property
     def best_epoch(self) -> int | None:
-        """The first one with the best monitored value; None before the first validation."""
+        """The first epoch with the best monitored value; None before the first validation."""
         values = {epoch: v for epoch, v in self.history.get(self.monitor, {}).items() if not isnan(v)}
         best = min if goal(self.monitor) == "min" else max
         return best(sorted(values), key=values.__getitem__) if values else None
 
-    def measured(self, metric: str) -> float | None:
-        """val/… at the best epoch, all else from metrics.json."""
+    def metric(self, metric: str) -> float | None:
+        """A metric from metrics.json, else (val/…) from the best epoch."""
         if metric in self.metrics or self.best_epoch is None:
             return self.metrics.get(metric)
         value = self.history.get(metric, {}).get(self.best_epoch)
@@ -119,11 +122,11 @@ def read_history(logs: Iterable[Path]) -> History:
     return history
 
 
-def find_runs(place: Path) -> list[Path]:
-    """The run folders at or below a place: 2_… comes before 10_…."""
-    if (place / ASKED).is_file():
-        return [place]
-    return sorted((found.parents[1] for found in place.rglob(ASKED)), key=natural)
+def find_runs(folder: Path) -> list[Path]:
+    """The run folders in a folder or below it: 2_… comes before 10_…."""
+    if (folder / HYDRA_CONFIG).is_file():
+        return [folder]
+    return sorted((found.parents[1] for found in folder.rglob(HYDRA_CONFIG)), key=natural)
 
 
 def natural(path: Path) -> list[tuple[int, str]]:
@@ -132,9 +135,9 @@ def natural(path: Path) -> list[tuple[int, str]]:
 
 
 def read_run(folder: Path) -> Run:
-    """Whatever a run folder holds; the run may have failed, been killed, or still be going on."""
-    asked = OmegaConf.load(folder / ASKED)
-    overrides = tuple(asked.hydra.overrides.task)
+    """Read a run folder; the run may have failed, been killed, or still be running."""
+    hydra = OmegaConf.load(folder / HYDRA_CONFIG).hydra
+    overrides = tuple(hydra.overrides.task)
     resolved, metrics = folder / "config.yaml", read_json(folder / "metrics.json")
     protocol = metrics or read_json(folder / "leaks.json")
     return Run(
@@ -142,7 +145,7 @@ def read_run(folder: Path) -> Run:
         keys=tuple(dict.fromkeys(text.partition("=")[0].lstrip("+~") for text in overrides)),
         overrides=overrides,
         config=OmegaConf.load(resolved if resolved.is_file() else folder / ".hydra" / "config.yaml"),
-        choices=asked.hydra.runtime.choices,
+        choices=hydra.runtime.choices,
         status=read_status(folder, finished=bool(metrics)),
         history=read_history(sorted(folder.glob("logs/version_*/metrics.csv"), key=natural)),
         metrics=metrics,
@@ -152,52 +155,52 @@ def read_run(folder: Path) -> Run:
 
 
 def read_status(folder: Path, *, finished: bool = False) -> Status:
-    """What the job wrote; of folders from before jobs did, whether it finished.
+    """What the job wrote; without status.json, whether it finished.
 
-    A job whose process is no more, where that can be known, has been killed; on another machine it cannot.
+    A running job whose process has ended was killed. That cannot be known of a process on another machine.
     """
-    noted = read_json(folder / STATUS)
-    if not noted:
+    values = read_json(folder / STATUS)
+    if not values:
         return Status(status=DONE if finished else RUNNING)
-    status = Status(**noted)
+    status = Status(**values)
     if status.status == RUNNING and status.process and is_gone(status.process):
-        return replace(status, status=KILLED, error="its process was killed, perhaps for want of memory")
+        return replace(status, status=KILLED, error="its process was killed, perhaps because memory ran out")
     return status
 
 
 def this_process() -> dict[str, Any]:
-    """What tells this process from all others, of this machine too: its number may come again."""
+    """What identifies this process; the start time is needed because process numbers are reused."""
     own = psutil.Process()
     return {"host": socket.gethostname(), "pid": os.getpid(), "started": own.create_time()}
 
 
 def is_gone(process: Mapping[str, Any]) -> bool:
-    """Whether a process of this machine has ended; False where it is another machine's."""
+    """Whether a process of this machine has ended; False for another machine's."""
     if process["host"] != socket.gethostname():
         return False
     try:
         found = psutil.Process(process["pid"])
-        # the clock may have been set since then, but hardly to the second
+        # the clock may have been adjusted since then, so that start times may differ a little
         return abs(found.create_time() - process["started"]) > 1 or found.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A file's object; an empty one where there is no file, or a killed job left half of one."""
+    """A file's object; an empty one if there is no file, or if a killed job left half of one."""
     try:
         return json.loads(path.read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return {}
 
 
-def told_leaks(audit: Mapping[str, Any]) -> tuple[str, ...]:
-    """What leaks.json says that test shares with training and selection, in words; nothing without one."""
+def describe_leaks(audit: Mapping[str, Any]) -> tuple[str, ...]:
+    """What test shares with training and selection according to leaks.json, in words; nothing without one."""
     if not audit:
         return ()
     if not audit["overlaps"]:
         return (NOT_AUDITED,)
-    # of a training's own audit the first comparison, test with train and val, holds the others
+    # in the audit of a training the first comparison, test with train and val, includes the others
     shares = next(iter(audit["overlaps"].values()))
     return tuple(
         f"{share['shared']} of {share['of']} {MEASURES[name]}"
@@ -207,12 +210,9 @@ def told_leaks(audit: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def varying_keys(runs: Sequence[Run]) -> list[str]:
-    """The keys that some command set and that have several values among the runs, in the order of setting."""
+    """The keys that some command set and that have several values among the runs, in order."""
     keys = dict.fromkeys(key for run in runs for key in run.keys)
     return [key for key in keys if len({str(run.setting(key)) for run in runs}) > 1]
-
-
-# On what a result was made: versions, machine, commit.
 
 
 LIBRARIES = (
@@ -230,10 +230,10 @@ LIBRARIES = (
 
 
 def environment() -> dict[str, str]:
-    """What a report says of where it comes from, by name."""
+    """Command, commit, machine and versions of libraries, by name."""
     import torch
 
-    gpus = [torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count())]
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "commit": commit(),
@@ -246,15 +246,15 @@ def environment() -> dict[str, str]:
 
 
 def commit() -> str:
-    """The commit of this package's checkout, marked where files differ from it; "unknown" without git."""
+    """The commit of this package's checkout, with a mark if files differ from it; "unknown" without git."""
     try:
-        head, changed = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
+        head, changed = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head[:12] + (" with changes" if changed else "")
 
 
-def git(*arguments: str) -> str:
-    """What git says of this package's checkout."""
+def _git(*arguments: str) -> str:
+    """The output of a git command on this package's checkout."""
     command = ["git", "-C", str(Path(__file__).parent), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,4 +1,4 @@
-"""What of a corpus is on disk, how its protocol splits it, and what the splits share; nothing is decoded."""
+"""Check a corpus without decoding it: files that are there, splits of its protocol, leaks between them."""
 
 from __future__ import annotations
 
@@ -10,22 +10,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig
-from rich.table import Table
 
 from deepfake.config import to_plain
 from deepfake.corpora.corpus import Corpus, FolderCount, few
 from deepfake.corpora.leakage import MEASURES, Share, audit, leaks, to_json
 from deepfake.corpora.load import check_leaks, load_corpora, split_corpora, write_protocol
 from deepfake.corpora.protocols import Protocol, describe
-from deepfake.io import short_path
+from deepfake.io import short_path, write_csv, write_json
 from deepfake.records import SPLITS, Video
-from deepfake.reports.html import TextConsole, write_csv, write_json
+from deepfake.reports.html import TextConsole, TextTable
 
 log = logging.getLogger(__name__)
 
 
 def main(cfg: DictConfig, run_dir: Path) -> None:
-    """Print what is there, and write audit.json, names.csv, protocol.csv and leaks.json to the run folder."""
+    """Print the tables, and write audit.json, names.csv, protocol.csv and leaks.json to the run folder."""
     data = to_plain(cfg.data)
     corpora = load_corpora(data)
     folders = [
@@ -34,7 +33,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
         for count in (*corpus.counts, *count_unused(corpus))
     ]
     console = TextConsole()
-    console.print(folder_table(folders))
+    console.print(folder_table(folders).terminal(title="on disk", foldable=("missing", "unknown")))
     protocol = split_corpora(data, corpora)
     overlaps = audit(protocol.videos)
     write_protocol(protocol, overlaps, run_dir)
@@ -58,14 +57,14 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     }
     write_json(run_dir / "audit.json", summary)
     console.print(f"\n{describe(protocol)}\n", highlight=False, soft_wrap=True)
-    console.print(split_table(protocol))
-    console.print(leak_table(overlaps))
+    console.print(split_table(protocol).terminal(title="splits"))
+    console.print(leak_table(overlaps).terminal(title="leaks"))
     log.info("written to %s: audit.json, protocol.csv, leaks.json, names.csv", short_path(run_dir))
     check_leaks(leaks(overlaps) if data["on_leak"] == "error" else [], data["on_leak"])
 
 
 def count_unused(corpus: Corpus) -> Iterator[FolderCount]:
-    """The folders that no protocol uses, counted to any depth."""
+    """Videos in the folders that no protocol uses, at any depth."""
     for folder, expected in corpus.unused.items():
         files = (name for _, _, names in os.walk(folder) for name in names)
         present = sum(name.lower().endswith(".mp4") for name in files)
@@ -73,7 +72,7 @@ def count_unused(corpus: Corpus) -> Iterator[FolderCount]:
 
 
 def wrong_names(folders: Sequence[FolderCount]) -> Iterator[dict[str, str]]:
-    """A row for every name that is missing, or that the dataset does not know."""
+    """A row for every name that is missing, or that is not part of the dataset."""
     for count in folders:
         yield from ({"folder": count.name, "name": name, "problem": "missing"} for name in count.missing)
         yield from ({"folder": count.name, "name": name, "problem": "unknown"} for name in count.unknown)
@@ -88,42 +87,42 @@ def split_sizes(videos: Sequence[Video]) -> dict[str, dict[str, int]]:
     }
 
 
-def folder_table(folders: Sequence[FolderCount]) -> Table:
-    """Present against expected, with a few of the wrong names."""
-    table = Table("folder", "videos", "expected", "missing", "unknown", title="on disk", title_justify="left")
+def folder_table(folders: Sequence[FolderCount]) -> TextTable:
+    """Present and expected videos, with a few of the wrong names."""
+    rows = []
     for count in folders:
-        expected = "" if count.expected is None else str(count.expected)
-        lacking = max(len(count.missing), (count.expected or 0) - count.present)
-        table.add_row(
-            count.name,
-            str(count.present),
-            expected,
-            _named(lacking, count.missing),
-            _named(len(count.unknown), count.unknown),
+        missing = max(len(count.missing), (count.expected or 0) - count.present)
+        rows.append(
+            [
+                count.name,
+                str(count.present),
+                "" if count.expected is None else str(count.expected),
+                with_names(missing, count.missing),
+                with_names(len(count.unknown), count.unknown),
+            ]
         )
-    return table
+    return TextTable(["folder", "videos", "expected", "missing", "unknown"], rows)
 
 
-def split_table(protocol: Protocol) -> Table:
-    """Videos by method and split."""
-    table = Table("method", *SPLITS, title="splits", title_justify="left")
-    sizes = split_sizes(protocol.videos)
-    for method in sorted({video.method for video in protocol.videos}, key=lambda m: (m != "real", m)):
-        table.add_row(method, *(str(sizes[split].get(method, 0)) for split in SPLITS))
-    return table
-
-
-def leak_table(overlaps: Mapping[str, Mapping[str, Share]]) -> Table:
-    """What is shared of what, a column a comparison."""
-    table = Table("seen before", *overlaps, title="leaks", title_justify="left")
-    for name, words in MEASURES.items():
-        table.add_row(words, *(_share_text(shares[name]) for shares in overlaps.values()))
-    return table
-
-
-def _named(num: int, names: Sequence[str]) -> str:
+def with_names(num: int, names: Sequence[str]) -> str:
+    """995: 005, 006, 007 …; empty for 0."""
     return f"{num}: {few(names)}" if num and names else str(num) if num else ""
 
 
-def _share_text(share: Share) -> str:
+def split_table(protocol: Protocol) -> TextTable:
+    """Videos by method and split."""
+    sizes = split_sizes(protocol.videos)
+    methods = sorted({video.method for video in protocol.videos}, key=lambda m: (m != "real", m))
+    rows = [[method, *(str(sizes[split].get(method, 0)) for split in SPLITS)] for method in methods]
+    return TextTable(["method", *SPLITS], rows)
+
+
+def leak_table(overlaps: Mapping[str, Mapping[str, Share]]) -> TextTable:
+    """What splits share, with a column for each comparison."""
+    rows = [[words, *(share_text(s[name]) for s in overlaps.values())] for name, words in MEASURES.items()]
+    return TextTable(["shared", *overlaps], rows)
+
+
+def share_text(share: Share) -> str:
+    """3 of 12 (25%)."""
     return "unknown" if share.share is None else f"{share.shared} of {share.of} ({share.share:.0%})"

@@ -10,8 +10,7 @@ from omegaconf import DictConfig
 from deepfake.config import to_plain
 from deepfake.errors import UserError
 from deepfake.io import short_path
-from deepfake.reports.compare import compare, print_comparison
-from deepfake.reports.compare_page import write_comparison
+from deepfake.reports.compare import compare, print_comparison, write_comparison
 from deepfake.reports.runs import find_runs, read_run
 from deepfake.scoring.bootstrap import Resampling
 from deepfake.scoring.metrics import RATES
@@ -20,14 +19,14 @@ log = logging.getLogger(__name__)
 
 
 def main(cfg: DictConfig, run_dir: Path) -> None:
-    """Print the table of cfg.runs, and write compare.csv, .md, .html and its plots."""
+    """Print the tables of cfg.runs, and write compare.csv, compare.md, compare.html and their plots."""
     config = to_plain(cfg)
-    wanted = config["runs"]
+    runs = config["runs"]
     if config["rate"] not in RATES:
         raise UserError(f"rate={config['rate']}: must be one of {', '.join(RATES)}")
     if config["resamples"] < 1:
-        raise UserError(f"resamples={config['resamples']}: differences need one at least, and better 2000")
-    places = [Path(place) for place in (wanted if isinstance(wanted, list) else [wanted])]
+        raise UserError(f"resamples={config['resamples']}: must be at least 1; 2000 are recommended")
+    places = [Path(place) for place in (runs if isinstance(runs, list) else [runs])]
     folders = dict.fromkeys(folder for place in places for folder in runs_in(place))
     comparison = compare(
         [read_run(folder) for folder in folders],
@@ -41,10 +40,10 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
 
 
 def runs_in(place: Path) -> list[Path]:
-    """find_runs; raises UserError if there are none."""
+    """The run folders in a folder or below it; raises UserError if there are none."""
     if not place.is_dir():
         raise UserError(f"runs={place}: no such folder")
     found = find_runs(place.resolve())
     if not found:
-        raise UserError(f"runs={place}: no run in it; runs are folders such as outputs/train/<date_time>")
+        raise UserError(f"runs={place}: contains no run; a run is a folder such as outputs/train/<date_time>")
     return found

@@ -12,7 +12,7 @@ from deepfake.corpora.load import load_test_protocol
 from deepfake.errors import UserError
 from deepfake.parallel import keep_freed_memory
 from deepfake.records import SPLITS
-from deepfake.reports.run_page import conclude
+from deepfake.reports.run_page import write_results
 from deepfake.tasks.build import make_datamodule, make_trainer, prepare
 from deepfake.training.callbacks import silence_copies
 from deepfake.training.checkpoint import read_detector
@@ -44,11 +44,11 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
         return
     assert module.test_result is not None
     with open_loggers({"logger": {}, **config, "resume": None}, run_dir) as loggers:
-        conclude(
+        write_results(
             run_dir,
             config["split"],
             datamodule,
-            module.test_result,
+            module.test_result[0],
             checkpoint.decision,
             resamples=config["resamples"],
         )

@@ -22,7 +22,7 @@ from deepfake.models.published import read_weights
 from deepfake.parallel import keep_freed_memory, return_freed_memory
 from deepfake.records import FAKE, REAL
 from deepfake.reports.plots import plot_history
-from deepfake.reports.run_page import conclude
+from deepfake.reports.run_page import write_results
 from deepfake.scoring.aggregate import TRACK_RULES, WINDOW_RULES
 from deepfake.scoring.decision import THRESHOLD_RULES, Decision, fitted
 from deepfake.signals import RUN_AGAIN, explain_early_end
@@ -108,11 +108,11 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
             plot_history(
                 sorted(run_dir.glob("logs/version_*/metrics.csv")), run_dir / "plots" / "history.png"
             )
-            conclude(
+            write_results(
                 run_dir,
                 "test",
                 datamodule,
-                module.test_result,
+                module.test_result[0],
                 module.checkpoint.decision,
                 resamples=config["resamples"],
             )

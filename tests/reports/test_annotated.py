@@ -11,7 +11,13 @@ from talkies import audio_packets, talkie
 from deepfake.errors import DecodeError
 from deepfake.faces.video_faces import VideoFaces
 from deepfake.reports import annotate as annotated
-from deepfake.reports.annotate import face_marks, fit_even, frame_probs, known_frames, write_annotated
+from deepfake.reports.annotate import (
+    faces_by_frame,
+    fit_even,
+    frame_probs,
+    known_frames,
+    write_annotated,
+)
 from deepfake.scoring.prediction import Prediction, TrackPrediction, WindowPrediction
 from deepfake.video.probe import probe, scan
 
@@ -50,7 +56,9 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
     """Number of marks and caption of each frame, into which nothing is drawn."""
     noted = []
 
-    def note(rgb: np.ndarray, marks: list[annotated.Mark], caption: str, *, threshold: float) -> np.ndarray:
+    def note(
+        rgb: np.ndarray, marks: list[annotated.AnnotatedFace], caption: str, *, threshold: float
+    ) -> np.ndarray:
         noted.append((len(marks), caption))
         return rgb
 
@@ -109,7 +117,7 @@ def test_boxes_are_drawn_between_two_looks_and_nowhere_else(
     assert [count for count, _ in undrawn] == [0, 0, 1, 1, 1, 1, 1] + 13 * [0]
     assert undrawn[2][1] == "0:00.08   frame 2   file: fake 0.90"
     assert undrawn[8][1] == "0:00.32   frame 8   file: fake 0.90   no face"
-    assert undrawn[19][1] == "0:00.76   frame 19   file: fake 0.90   not looked at"
+    assert undrawn[19][1] == "0:00.76   frame 19   file: fake 0.90   not analysed"
 
 
 def test_a_still_image_becomes_a_jpeg(tmp_path: Path, make_faces: MakeFaces, make_track: MakeTrack) -> None:
@@ -148,9 +156,9 @@ def test_without_a_face_the_film_is_copied_with_its_caption(tmp_path: Path, make
 def test_between_two_looks_box_and_prob_move_evenly(make_faces: MakeFaces, make_track: MakeTrack) -> None:
     time_s = np.arange(12) / 25
     faces = make_faces({0: {2: (0, 0, 10, 10), 6: (40, 0, 50, 10)}}, time_s=time_s)
-    found = face_marks(said(make_track(0, {(2, 2): 0.2, (6, 6): 0.6})), faces, time_s)
+    found = faces_by_frame(said(make_track(0, {(2, 2): 0.2, (6, 6): 0.6})), faces, time_s)
     assert sorted(found) == [2, 3, 4, 5, 6]
-    assert [mark.looked for frame in sorted(found) for mark in found[frame]] == [
+    assert [mark.analysed for frame in sorted(found) for mark in found[frame]] == [
         True,
         False,
         False,
@@ -165,7 +173,7 @@ def test_between_two_looks_box_and_prob_move_evenly(make_faces: MakeFaces, make_
 def test_people_that_were_not_judged_get_no_box(make_faces: MakeFaces, make_track: MakeTrack) -> None:
     time_s = np.arange(3) / 25
     faces = make_faces({0: {1: (0, 0, 9, 9)}, 1: {1: (20, 0, 29, 9)}}, time_s=time_s)
-    found = face_marks(said(make_track(1, {(1, 1): 0.5})), faces, time_s)
+    found = faces_by_frame(said(make_track(1, {(1, 1): 0.5})), faces, time_s)
     assert [mark.track for mark in found[1]] == [1]
 
 

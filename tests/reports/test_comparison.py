@@ -2,8 +2,7 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 
-from deepfake.reports.compare import compare, markdown, plotted_key, points
-from deepfake.reports.compare_page import write_comparison
+from deepfake.reports.compare import compare, markdown, plotted_key, points, write_comparison
 from deepfake.reports.runs import read_run
 
 WriteRun = Callable[..., Path]
@@ -41,7 +40,7 @@ def test_a_row_holds_a_run_s_values_and_a_failed_run_is_a_row_too(
     lines = (tmp_path / "sweep.md").read_text().splitlines()
     assert "## demo/official (aaaa)" in lines
     assert [line for line in lines if line.startswith("| 0_w |")] == [
-        "| 0_w | 1 | 0 | done | 1 | 0.25 |  |  |  | 0.75 |  |  | 1.5 |"
+        "| 0_w | 1 | 0 | 0.75 | done | 1 | 0.25 | 1.5 |"
     ]
     assert lines[-1] == "- 1_w: a | b"
 

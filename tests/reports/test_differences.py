@@ -7,8 +7,15 @@ import numpy as np
 import pytest
 
 from deepfake.errors import UserError
-from deepfake.reports.compare import ScoredVideos, compare, holm, markdown
-from deepfake.reports.compare_page import labels, method_aurocs, write_comparison
+from deepfake.reports.compare import (
+    ScoredVideos,
+    compare,
+    holm,
+    labels,
+    markdown,
+    method_aurocs,
+    write_comparison,
+)
 from deepfake.reports.runs import read_run
 from deepfake.scoring.bootstrap import Resampling, paired_difference
 
@@ -53,9 +60,9 @@ def test_differences_are_those_of_the_videos_that_both_scored(three: list[Path],
         assert (float(row["difference_low"]), float(row["difference_high"])) == found.interval
         assert int(row["common_videos"]) == common
     told = markdown(comparison)
-    assert "Reference: a. Differences of auroc on the videos that both scored" in told
-    assert "corrected for 2 comparisons (Holm)" in told
-    assert "In common, of 40 videos: c 32." in told
+    assert "Reference: a. Differences of auroc" in told
+    assert "2 comparisons (Holm)" in told
+    assert "of 40: c 32." in told
 
 
 def test_people_are_drawn_together_where_all_are_known(write_run: WriteRun) -> None:
@@ -86,7 +93,7 @@ def test_any_run_can_be_the_reference_and_another_name_is_an_error(three: list[P
     first, second = compare(runs, how=HOW), compare(runs, reference="b", how=HOW)
     assert second.rows[0]["difference"] == pytest.approx(-first.rows[1]["difference"])
     assert second.rows[1]["difference"] is None
-    with pytest.raises(UserError, match="reference=d: no such run in the table; there are a, b, c"):
+    with pytest.raises(UserError, match=r"reference=d: .*a, b, c"):
         compare(runs, reference="d")
 
 
@@ -134,8 +141,8 @@ def test_methods_of_several_corpora_are_told_apart() -> None:
         {"corpus": "b", "method": "swap", "auroc": "", "auroc_low": "", "auroc_high": ""},
     ]
     videos = ScoredVideos({}, {}, rows, {}, 0.5)
-    assert method_aurocs(videos, several=True) == {"a, swap": [0.8, 0.7, 0.9]}
-    assert method_aurocs(videos, several=False) == {"swap": [0.8, 0.7, 0.9]}
+    assert method_aurocs(videos, several=True) == {"a, swap": (0.8, (0.7, 0.9))}
+    assert method_aurocs(videos, several=False) == {"swap": (0.8, (0.7, 0.9))}
 
 
 def test_holm_s_correction_is_that_of_his_paper() -> None:

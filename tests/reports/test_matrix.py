@@ -117,6 +117,6 @@ def test_its_page_opens_without_errors_or_requests(
     assert seen.headings == (
         "1 checkpoints on 2 corpora",
         "Every evaluation",
-        "Seen before",
-        "Which is which",
+        "Leaks",
+        "Checkpoints",
     )

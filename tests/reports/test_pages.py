@@ -26,7 +26,7 @@ def pages(
 
 
 HEADINGS = {
-    "run": ("test split of demo/official", "Results", "Worst errors", "Seen before", "Environment"),
+    "run": ("test split of demo/official", "Results", "Worst errors", "Leaks", "Environment"),
     "prediction": ("1 file: ",),
 }
 

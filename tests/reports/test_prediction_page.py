@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from deepfake.faces.crops import decode_jpeg, encode_jpeg
+from deepfake.reports.html import image_uri
 from deepfake.reports.prediction_page import (
     SHOT_PX,
     ModelFacts,
@@ -16,7 +17,6 @@ from deepfake.reports.prediction_page import (
     fact_text,
     file_facts,
     page_name,
-    picture_uri,
     ticks,
     timeline,
     write_index_page,
@@ -112,12 +112,12 @@ def test_a_page_tells_verdict_prob_threshold_people_times_faces_and_facts(
         "prob 0.900",
         "threshold 0.400",
         "The threshold is fitted on the validation split in training.",
-        "because of Person 2",
+        "Person 2 is the most suspicious person",
         "95 % interval 0.100 to 0.200",
         "0:00.00–0:00.30, 0:02.00–0:02.30",
-        "It was trained on demo/official.",
-        "here at 20 of 1,875 frames",
-        "20, 18 of them with a judged face",
+        "trained on demo/official.",
+        "20 of 1,875 frames",
+        "20, 18 of them with a scored face",
         "64 × 48 px",
         "24,440",
         "00ff",
@@ -171,9 +171,9 @@ def test_both_pages_open_without_errors_requests_or_sideways_scrolling(
         ),
         (
             {"verdict": "undetermined", "prob": 0.45},
-            "nearer to the threshold than 0.1: too near for a verdict.",
+            "less than 0.1 from the threshold",
         ),
-        ({"verdict": "real", "prob": 0.2}, "lies below its threshold."),
+        ({"verdict": "real", "prob": 0.2}, "is below the threshold."),
         (
             {
                 "status": "error",
@@ -210,10 +210,10 @@ def test_portraits_are_those_given_or_else_a_face_of_the_person(tmp_path: Path, 
 
 
 def test_large_pictures_are_reduced_and_small_ones_kept() -> None:
-    kept, reduced = picture_uri(jpeg(side=40)), picture_uri(jpeg(side=512))
+    kept, reduced = (image_uri(jpeg(side=side), max_px=SHOT_PX) for side in (40, 512))
     assert b64decode(kept.partition(",")[2]) == jpeg(side=40)
     assert decode_jpeg(b64decode(reduced.partition(",")[2])).shape == (SHOT_PX, SHOT_PX, 3)
-    assert picture_uri(b"") == ""
+    assert image_uri(b"") == ""
 
 
 def test_names_of_pages_are_safe_stable_and_never_shared() -> None:
@@ -238,7 +238,7 @@ def test_facts_are_told_as_far_as_they_are_known(two: Prediction) -> None:
         "frames": "1",
         "new": "True",
         "width": "3",
-        "frames looked at": "20, 18 of them with a judged face",
+        "frames analysed": "20, 18 of them with a scored face",
     }
     assert fact_text("fps", 29.97002997) == "29.97"
     assert fact_text("fps", 25.0) == "25"
@@ -250,7 +250,7 @@ def test_the_detector_is_described_by_the_header_of_the_json() -> None:
     assert model.threshold_origin == "fitted on the validation split in training (rule youden)"
     assert (model.threshold, model.undetermined_margin, model.protocol) == (0.4, 0.1, "demo/official")
     assert model.details["network"] == "Meso4 and LSTMHead"
-    assert model.details["sees"] == "windows of 8 frames, 256 × 256 px, 1.3 times the face"
+    assert model.details["input"] == "windows of 8 frames, 256 × 256 px, 1.3 times the size of the face"
     assert "temperature" not in model.details
     weights = HEADER | {"model": HEADER["model"] | {"protocol": None}}
     weights["decision"] = HEADER["decision"] | {
@@ -259,7 +259,7 @@ def test_the_detector_is_described_by_the_header_of_the_json() -> None:
         "calibrate": True,
     }
     bare = ModelFacts.from_header(weights)
-    assert (bare.protocol, bare.threshold_origin) == ("", "the default, since nothing was fitted")
+    assert (bare.protocol, bare.threshold_origin) == ("", "the default, because none was fitted")
     assert bare.details["temperature"] == "2"
 
 
@@ -316,7 +316,7 @@ def test_the_index_leads_to_every_page_and_counts(tmp_path: Path, two: Predictio
         {"fake": 1, "real": 1, "undetermined": 1},
         1,
     )
-    assert tally.foremost == ((0.9, "cases/a & <b>.mp4"), (0.1, "b.mp4"))
+    assert tally.highest == ((0.9, "cases/a & <b>.mp4"), (0.1, "b.mp4"))
     pages = {"cases/a & <b>.mp4": "files/a b.html", "b.mp4": "files/b.html"}
     write_index_page(
         tmp_path / "report.html", files, tally=tally, model=MODEL, page_of=lambda p: pages.get(p.file, "")

