@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 
 from deepfake.errors import DecodeError
 from deepfake.records import Frames
-from deepfake.video.limits import LIMITS, LimitReached, Limits, check_file
+from deepfake.video.limits import LIMITS, Limits, check_file, decode_errors
 from deepfake.video.probe import Scan, open_video, scan
 
 log = logging.getLogger(__name__)
@@ -68,15 +68,9 @@ def read_image(path: Path, limits: Limits = LIMITS) -> Frames:
     A file beyond the limits raises LimitReached, a DecodeError, before any of it is decoded.
     """
     check_file(path, limits)
-    try:
-        with Image.open(path, formats=IMAGE_FORMATS) as image:
-            limits.check_size(*image.size, image=True)
-            rgb = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except LimitReached as err:
-        raise LimitReached(f"{path}: {err}") from err
-    except Exception as err:  # Pillow raises many kinds for broken files
-        reason = str(err).splitlines()[0] if str(err) else type(err).__name__
-        raise DecodeError(f"{path}: not a readable image ({reason})") from err
+    with decode_errors(path, "image"), Image.open(path, formats=IMAGE_FORMATS) as image:
+        limits.check_size(*image.size, image=True)
+        rgb = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     return Frames([rgb], np.zeros(1, np.int64), np.zeros(1))
 
 

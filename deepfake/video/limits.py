@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -95,10 +97,20 @@ def check_file(path: Path, limits: Limits) -> None:
         raise unreadable(path, "not a regular file")
     if not about.st_size:
         raise unreadable(path, "an empty file")
-    try:
+    with decode_errors(path, "video or image"):
         limits.check("max_bytes", about.st_size, f"it is {about.st_size} bytes long")
+
+
+@contextmanager
+def decode_errors(path: Path, kind: str) -> Iterator[None]:
+    """Turn any error of the block into a DecodeError, or LimitReached, that names the file; kind: "video"."""
+    try:
+        yield
     except LimitReached as err:
-        raise LimitReached(f"{path}: {err}") from None
+        raise LimitReached(f"{path}: {err}") from err
+    except Exception as err:  # PyAV and Pillow raise many kinds for broken files
+        reason = str(err).splitlines()[0] if str(err) else type(err).__name__
+        raise DecodeError(f"{path}: not a readable {kind} ({reason})") from err
 
 
 def unreadable(path: Path, why: str) -> DecodeError:

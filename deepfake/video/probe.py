@@ -8,9 +8,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from deepfake.errors import DecodeError
 from deepfake.records import VideoInfo
-from deepfake.video.limits import LIMITS, LimitReached, Limits, check_file
+from deepfake.video.limits import LIMITS, Limits, check_file, decode_errors
 
 VIDEO_SUFFIXES = frozenset(
     ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .wmv .flv .ts .mts .m2ts .3gp .ogv".split()
@@ -48,13 +47,8 @@ def scan(path: Path, limits: Limits = LIMITS) -> Scan:
     A file beyond the limits raises LimitReached, a DecodeError, before any of it is decoded.
     """
     check_file(path, limits)
-    try:
+    with decode_errors(path, "video"):
         return _scan(path, limits)
-    except LimitReached as err:
-        raise LimitReached(f"{path}: {err}") from err
-    except Exception as err:  # PyAV raises many kinds, some outside its own family
-        reason = str(err).splitlines()[0] if str(err) else type(err).__name__
-        raise DecodeError(f"{path}: not a readable video ({reason})") from err
 
 
 def open_video(path: Path, limits: Limits = LIMITS) -> tuple[av.container.InputContainer, av.VideoStream]:

@@ -17,7 +17,7 @@ from deepfake.corpora.demo.fakes import real_frames, reenacted_frames, swapped_f
 from deepfake.corpora.demo.footage import random_footage
 from deepfake.corpora.demo.people import Person, random_person
 from deepfake.errors import UserError
-from deepfake.io import write_text
+from deepfake.io import remove_stale, write_text
 from deepfake.parallel import Executor, Failure, progress_bar
 from deepfake.records import FAKE, REAL, Video
 from deepfake.video.write import write_video
@@ -53,6 +53,7 @@ def demo_corpus(
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / ".rendering.lock"):  # of several jobs at once only the first renders
             _check(root, made)
+            remove_stale(root)
             missing = _missing(clips)
             _render(missing, num_workers, root)
     if len(missing) < len(clips):
