@@ -57,6 +57,17 @@ def test_rendering_is_repeatable_to_the_byte_and_resumes(tmp_path: Path) -> None
             assert ours.path.read_bytes() == theirs.path.read_bytes()
 
 
+def test_unfinished_videos_of_a_killed_rendering_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deepfake.corpora.demo.corpus._render", lambda *_: None)
+    ours, theirs = tmp_path / ".a.mp4.0123456789ab.deepfake-part", tmp_path / ".a.tmp"
+    for file in (ours, theirs):
+        file.touch()
+    demo_corpus(tmp_path, num_identities=6)
+    assert (ours.exists(), theirs.exists()) == (False, True)
+
+
 def test_a_folder_with_another_corpus_is_refused(tmp_path: Path) -> None:
     (tmp_path / "corpus.json").write_text('{"version": 0}')
     with pytest.raises(UserError, match=r"data\.root="):
