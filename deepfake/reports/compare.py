@@ -277,8 +277,8 @@ def describe_differences(comparison: Comparison, heading: str) -> str:
     largest = max(len(row["scored"].prob) for row in rows if row["scored"])
     fewer = [f"{row['run']} {row['common_videos']}" for row in compared if row["common_videos"] < largest]
     return (
-        f"Reference: {reference}. Differences of {compared[0]['compared']} were computed on the videos that "
-        "both runs scored, resampled together; p is two-sided and corrected for "
+        f"Reference: {reference}. Differences of {METRIC_NAMES[compared[0]['compared']]} were computed on "
+        "the videos that both runs scored, resampled together; p is two-sided and corrected for "
         f"{len(compared)} comparisons (Holm)."
         + (f" Videos in common, of {largest}: {', '.join(fewer)}." if fewer else "")
     )

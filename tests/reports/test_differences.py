@@ -60,7 +60,7 @@ def test_differences_are_those_of_the_videos_that_both_scored(three: list[Path],
         assert (float(row["difference_low"]), float(row["difference_high"])) == found.interval
         assert int(row["common_videos"]) == common
     told = markdown(comparison)
-    assert "Reference: a. Differences of auroc" in told
+    assert "Reference: a. Differences of AUROC" in told
     assert "2 comparisons (Holm)" in told
     assert "of 40: c 32." in told
 
