@@ -35,7 +35,7 @@ from deepfake.data.windows import (
 from deepfake.errors import UserError
 from deepfake.faces.fill import Filled
 from deepfake.faces.store import FaceStore
-from deepfake.parallel import num_cores
+from deepfake.parallel import num_cores, trim_freed_memory
 from deepfake.records import FAKE, REAL, SPLITS, InputSpec, Video, Window
 
 log = logging.getLogger(__name__)
@@ -205,6 +205,7 @@ class FaceDataModule(pl.LightningDataModule):
         batches = batches_of_frames(self.eval_plan(split), max_frames=self.batch_size * self.spec.window)
         dataset = SharedFramesDataset(self.stored_crops(), self.distortion)
         own = padded_share(batches, rank=rank, num_processes=world)
+        trim_freed_memory()  # training has left gigabytes of it
         return DataLoader(dataset, batch_size=None, sampler=own, **self.loading())
 
     def stored_crops(self) -> StoredCrops:

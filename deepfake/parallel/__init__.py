@@ -16,6 +16,7 @@ from deepfake.parallel.pool import (
     size_in_bytes,
     start_server,
     stop_server,
+    trim_freed_memory,
 )
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     "size_in_bytes",
     "start_server",
     "stop_server",
+    "trim_freed_memory",
 ]

@@ -457,6 +457,12 @@ def keep_freed_memory() -> None:
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+def trim_freed_memory() -> None:
+    """Return what keep_freed_memory keeps to the system, once: a process forked next would hold it too."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def return_freed_memory() -> None:
     """Tell glibc to return every freed block of 2 MiB or more to the system; without glibc this does nothing.
 

@@ -456,6 +456,8 @@ def run_stages(folder: Path, output: StringIO) -> Iterator[dict[str, Any]]:
         except Exception as err:
             said = err.output if isinstance(err, subprocess.CalledProcessError) else traceback.format_exc()
             output.write(said)
-            error = (said.strip().splitlines() or [""])[-1] + f" ({type(err).__name__})"
+            lines = said.strip().splitlines() or [""]
+            last = next((line for line in reversed(lines) if "error" in line.lower()), lines[-1])
+            error = f"{last} ({type(err).__name__})"
         seconds = round(time.perf_counter() - start_s, 2)
         yield {"stage": name, "status": "failed" if error else "ok", "seconds": seconds, "error": error}

@@ -57,16 +57,16 @@ def test_a_failed_stage_is_one_line_and_those_after_it_are_skipped(
     assert sorted((tmp_path / "doctor.txt").read_text().split()) == sorted(printed.split())
 
 
-def test_a_command_that_fails_is_reported_by_its_last_line(
+def test_a_command_that_fails_is_reported_by_its_line_about_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "fake.py").write_text("import sys; print('much'); print('error: disk'); sys.exit(2)")
+    (tmp_path / "fake.py").write_text("import sys; print('much\\nerror: disk\\nhint'); sys.exit(2)")
     monkeypatch.setattr(doctor, "SCRIPTS", tmp_path)
     monkeypatch.setattr(doctor, "STAGES", {"fake": doctor.run_command("fake", "key=value")})
     output = StringIO()
     (stage,) = doctor.run_stages(tmp_path, output)
     assert (stage["status"], stage["error"]) == ("failed", "error: disk (CalledProcessError)")
-    assert output.getvalue() == "much\nerror: disk\n"
+    assert output.getvalue() == "much\nerror: disk\nhint\n"
 
 
 @pytest.mark.usefixtures("quick")
