@@ -19,7 +19,7 @@ from deepfake.data.crops import to_tensor, window_crops
 from deepfake.data.windows import eval_windows, spread, track_frames
 from deepfake.errors import UserError
 from deepfake.faces.video_faces import VideoFaces
-from deepfake.models.detector import FRAMES_AT_ONCE, Detector, Read, score_windows, suited_to
+from deepfake.models.detector import CPU_FRAMES, GPU_FRAMES, Detector, Read, score_windows
 from deepfake.parallel import Executor, progress_bar
 from deepfake.records import InputSpec, Video
 
@@ -70,7 +70,7 @@ def compare(
         return to_tensor(window_crops(faces, rows, detector.input))
 
     crops = stored(frames)
-    awaken(detector, crops[:FRAMES_AT_ONCE])
+    awaken(detector, crops[:GPU_FRAMES])
 
     def held(rows: np.ndarray) -> Tensor:
         return crops[torch.from_numpy(np.searchsorted(frames, rows))]
@@ -133,7 +133,7 @@ def dense_windows(faces: VideoFaces, spec: InputSpec) -> np.ndarray:
 def score_naively(detector: Detector, windows: np.ndarray, read: Read) -> Tensor:
     """Logits (W,) of windows (W, T), each of which goes through the whole detector."""
     num_windows, window = windows.shape
-    at_once = max(suited_to(detector.device), window)
+    at_once = max(CPU_FRAMES if detector.device.type == "cpu" else GPU_FRAMES, window)
     chunks = np.array_split(windows, -(-num_windows * window // at_once))
     with torch.inference_mode():
         return torch.cat(

@@ -1,4 +1,4 @@
-"""Windows that share frames: the backbone sees each frame once, in however many windows it stands."""
+"""The detector: a backbone sees frames, a head scores windows; frames that windows share are seen once."""
 
 from __future__ import annotations
 
@@ -12,61 +12,11 @@ from torch import Tensor, nn
 
 from deepfake.records import InputSpec
 
-FRAMES_AT_ONCE = 64
-FRAMES_ON_CPU = 8  # whose maps its caches hold: Meso-4 takes half the time that it takes for 32
-WINDOWS_AT_ONCE = 1024  # 16 frames of 1,280 features each are 84 MB
+CPU_FRAMES, CPU_WINDOWS = 8, 16  # per chunk: Meso-4 takes half as long per frame as with 32, by its caches
+GPU_FRAMES, GPU_WINDOWS = 64, 1024  # 1,024 windows of 16 frames of 1,280 features each are 84 MB
 
 Read = Callable[[np.ndarray], Tensor]
 """Numbers of frames (n,), ascending -> their crops (n, 3, H, W) uint8."""
-
-
-class Parts(Protocol):
-    """A detector in two parts, such as a Detector, whose tensors lie on one device."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where frames go, and where features and logits come back."""
-
-    def features(self, frames: Tensor) -> Tensor:
-        """Frames (N, 3, H, W) uint8 -> (N, F)."""
-
-    def logits(self, features: Tensor) -> Tensor:
-        """Features of windows (B, T, F) -> logits (B,) float32."""
-
-
-def score_windows(
-    detector: Parts,
-    windows: np.ndarray,
-    read: Read,
-    *,
-    frames_at_once: int | None = None,
-    windows_at_once: int = WINDOWS_AT_ONCE,
-) -> Tensor:
-    """Logits (W,) float32 of windows, on the detector's device.
-
-    windows: each one's frames, (W, T) integers with W > 0, such as rows of a store file; every frame is read
-    once. What is worked on at once bounds the memory and moves no logit by more than rounding; by default as
-    many frames as suit the device.
-    """
-    frames_at_once = frames_at_once or suited_to(detector.device)
-    frames, place = np.unique(windows, return_inverse=True)
-    with torch.inference_mode():
-        features = torch.cat(
-            [
-                detector.features(read(chunk).to(detector.device))
-                for chunk in np.array_split(frames, -(-len(frames) // frames_at_once))
-            ]
-        )
-        places = torch.from_numpy(place.reshape(windows.shape)).to(features.device)
-        return torch.cat([detector.logits(features[chunk]) for chunk in places.split(windows_at_once)])
-
-
-def suited_to(device: torch.device) -> int:
-    """How many frames at once a device is fast with."""
-    return FRAMES_ON_CPU if device.type == "cpu" else FRAMES_AT_ONCE
-
-
-# The detector: a backbone that sees frames, a head that judges windows.
 
 
 class Detector(nn.Module):
@@ -118,10 +68,6 @@ class Detector(nn.Module):
         batch, window = crops.shape[:2]
         return self.logits(self.features(crops.flatten(0, 1)).view(batch, window, -1))
 
-    def score_windows(self, frames: Tensor, place: Tensor) -> Tensor:
-        """Logits (W,) of windows that share frames (N, 3, H, W) uint8; place (W, T): each window's frames."""
-        return self.logits(self.features(frames)[place])
-
     def score(self, windows: np.ndarray, read: Read) -> Tensor:
         """Logits (W,) of windows, (W, T) numbers of frames, which are read a few at a time, each once."""
         return score_windows(self, windows, read)
@@ -136,3 +82,64 @@ class Detector(nn.Module):
         """Features of windows (B, T, F) -> logits (B,) float32, also in the midst of mixed precision."""
         with torch.autocast(features.device.type, enabled=False):
             return self.head(features.to(self.mean.dtype)).float()
+
+
+class Parts(Protocol):
+    """A detector in two parts, such as a Detector, whose tensors lie on one device."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where frames go, and where features and logits come back."""
+
+    def features(self, frames: Tensor) -> Tensor:
+        """Frames (N, 3, H, W) uint8 -> (N, F)."""
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Features of windows (B, T, F) -> logits (B,) float32."""
+
+
+def score_windows(
+    detector: Parts,
+    windows: np.ndarray,
+    read: Read,
+    *,
+    frames_at_once: int | None = None,
+    windows_at_once: int | None = None,
+) -> Tensor:
+    """Logits (W,) float32 of windows, on the detector's device; validation, test and prediction all use this.
+
+    windows: each one's frames, (W, T) integers with W > 0, such as rows of a store file; every frame is read
+    once. frames_at_once, windows_at_once: size of a chunk; None is what suits the device. On a CPU each chunk
+    is filled up to that size, because a matrix product may round by the number of its rows: a window has the
+    same logit to the last digit whatever other windows are scored with it.
+    """
+    on_cpu = detector.device.type == "cpu"
+    frames, place = np.unique(windows, return_inverse=True)
+    place = place.reshape(windows.shape)
+
+    def features_of(chunk: slice, size: int) -> Tensor:
+        return detector.features(fill_up(read(frames[chunk]).to(detector.device), size))
+
+    def logits_of(chunk: slice, size: int) -> Tensor:
+        return detector.logits(fill_up(features[torch.from_numpy(place[chunk]).to(features.device)], size))
+
+    with torch.inference_mode():
+        frames_at_once = frames_at_once or (CPU_FRAMES if on_cpu else GPU_FRAMES)
+        features = in_chunks(features_of, len(frames), frames_at_once, fixed=on_cpu)
+        windows_at_once = windows_at_once or (CPU_WINDOWS if on_cpu else GPU_WINDOWS)
+        return in_chunks(logits_of, len(place), windows_at_once, fixed=on_cpu)
+
+
+def in_chunks(function: Callable[[slice, int], Tensor], count: int, size: int, *, fixed: bool) -> Tensor:
+    """function(chunk, rows it must have) of all chunks of at most size, without the rows that were added."""
+    results = []
+    for start in range(0, count, size):
+        own = min(size, count - start)
+        results.append(function(slice(start, start + own), size if fixed else own)[:own])
+    return torch.cat(results)
+
+
+def fill_up(rows: Tensor, size: int) -> Tensor:
+    """The rows, and the last one again until there are so many."""
+    missing = size - len(rows)
+    return torch.cat([rows, rows[-1:].expand(missing, *rows.shape[1:])]) if missing else rows

@@ -194,7 +194,9 @@ class DetectorModule(pl.LightningModule):
         self.checkpoint = replace(self.checkpoint, decision=fitted_with_them)
 
     def _score(self, batch: SharedFrames) -> None:
-        logit = self.detector.score_windows(batch.frames, batch.place)
+        logit = self.detector.score(
+            batch.place.cpu().numpy(), lambda numbers: batch.frames[torch.from_numpy(numbers)]
+        )
         self.scores.update(
             video=batch.video,
             track=batch.track,

@@ -153,7 +153,7 @@ def judge(folder: Path, name: str, *overrides: str) -> dict[str, Any]:
     command("predict", run, "pages=false", *overrides)
     judged = {Path(row.pop("file")).stem: row for row in rows(run / "predictions.csv")}
     windows = pq.read_table(run / "windows.parquet").drop_columns(["file"])
-    columns = {column: hash_of(windows[column].to_pylist()) for column in windows.column_names}
+    columns = {column: hash_of(rounded(windows[column].to_pylist())) for column in windows.column_names}
     return {"files": judged, "windows": windows.num_rows, "columns": columns}
 
 
@@ -226,6 +226,11 @@ def mean_of(values: Iterable[float | Sequence[float]]) -> list[float]:
     found = list(values)
     mean = np.atleast_1d(np.mean(found, axis=0, dtype=np.float64)) if found else np.zeros(0)
     return [round(float(value), 3) for value in mean]
+
+
+def rounded(values: list[Any]) -> list[Any]:
+    """Floats to 1e-6: which windows a logit is computed with may move its last bits."""
+    return [round(value, 6) if isinstance(value, float) else value for value in values]
 
 
 def hash_of(values: Iterable[Any]) -> str:
