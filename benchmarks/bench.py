@@ -25,8 +25,12 @@ from deepfake.reports.runs import environment
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """folder: for files that are deleted afterwards. device: of face detection. settings: of extraction."""
+    """run_dir: for files that stay. folder: for files that are deleted afterwards.
 
+    device: of face detection. settings: of extraction.
+    """
+
+    run_dir: Path
     folder: Path
     device: str
     settings: FaceSettings
@@ -34,10 +38,14 @@ class Bench:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """figures: flat, named target/what. details: plain values behind them, for JSON."""
+    """figures: flat, named target/what. details: plain values behind them, for JSON.
+
+    failure: why the command has failed although it measured something; empty when it has not.
+    """
 
     figures: dict[str, float]
     details: dict[str, Any] = field(default_factory=dict)
+    failure: str = ""
 
 
 def as_videos(paths: Sequence[Path], *, prefix: str) -> list[Video]:

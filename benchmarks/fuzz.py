@@ -1,10 +1,9 @@
-"""Whole films to be broken: rendered ones of every container, and a user's own."""
+"""Target fuzz: hostile files through prediction or extraction, which must give one row per file."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import logging
 import os
 import re
@@ -24,18 +23,21 @@ from typing import Any
 import av
 import numpy as np
 import psutil
-from omegaconf import DictConfig
+import torch
 from PIL import Image
 from rich.table import Table
 
-from deepfake.config import to_plain
+from benchmarks.bench import Bench, Measured
+from benchmarks.films import listed
+from deepfake.config import build
 from deepfake.corpora.demo.fakes import real_frames
 from deepfake.corpora.demo.footage import random_footage
 from deepfake.corpora.demo.people import random_person
-from deepfake.errors import SomeFailed, UserError
+from deepfake.errors import UserError
+from deepfake.faces.settings import FaceSettings
 from deepfake.io import short_path
-from deepfake.prediction.inputs import collect
 from deepfake.reports.html import TextConsole
+from deepfake.training.checkpoint import KEY, WEIGHTS, Checkpoint
 from deepfake.video.probe import open_video
 from deepfake.video.write import keep_scheduling
 
@@ -108,9 +110,6 @@ def copy_film(source: Path, path: Path) -> None:
             if packet.dts is not None:
                 packet.stream = own
                 copy.mux(packet)
-
-
-# Ways to break a film: bytes to bytes, and things that are no file at all; each drawn from a generator.
 
 
 Mutation = Callable[[np.random.Generator, bytes], bytes]
@@ -304,9 +303,6 @@ ODDITIES: dict[str, Callable[[Path], None]] = {
 """What is made under a film's name and is no regular file."""
 
 
-# Hostile files made from whole ones, a command that is run on them, and what it said of each.
-
-
 LOOK_S = 0.2
 TOOK = re.compile(r"item \d+ took ([\d.]+) s")
 KINDS = (*MUTATIONS, *ODDITIES)
@@ -442,111 +438,112 @@ def unaccounted(files: Sequence[Path], reasons: dict[str, list[str]]) -> list[st
     return sorted(wrong + [name for name in reasons if name not in names])
 
 
-# Send hostile files through prediction or extraction and check that each costs one row at most.
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+SPARE_S = 15  # a busy machine notices late that an item has ended, and starts a new process
+TASKS = ("predict", "extract")
 
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-SPARE_S = 15  # by which an item may be told late on a busy machine, and its process be started anew
-TARGETS = ("predict", "extract")
+def measure(
+    bench: Bench,
+    *,
+    task: str,
+    checkpoint: str | None,
+    net: Mapping[str, Any],
+    input: str | Sequence[str] | None,
+    files: int,
+    seed: int,
+    deadline_s: float,
+    parallel: Mapping[str, Any],
+) -> Measured:
+    """The figures fuzz/…, and outcomes by kind of file as details; the files stay in the run folder.
 
-
-def main(cfg: DictConfig, run_dir: Path) -> None:
-    """Make the files, run the command, write fuzz.json; raises SomeFailed if a promise was broken."""
-    config = to_plain(cfg)
-    check(config)
-    sources = render_films(run_dir / "films")
-    if config["input"] is not None:
-        sources += copy_films([found.path for found in collect(config["input"])], run_dir / "copies")
-    extracts = config["target"] == "extract"
-    files = make_files(
-        sources,
-        (run_dir / "files").absolute(),
-        count=config["files"],
-        seed=config["seed"],
-        odd=not extracts,  # a corpus is made of files
-    )
-    log.info(
-        "%d hostile files in %s, made of %d films", len(files), short_path(run_dir / "files"), len(sources)
-    )
-    out = (run_dir / config["target"]).absolute()
+    task: predict or extract. checkpoint: for prediction; None makes one of net, untrained. input: a user's
+    films, which are broken too. deadline_s: of the whole command. parallel: values of conf/parallel, with the
+    limits of each file. Raises UserError for a wrong task or number of files.
+    """
+    if task not in TASKS:
+        raise UserError(f"fuzz={task}: must be one of {', '.join(TASKS)}")
+    if not isinstance(files, int) or files < 1:
+        raise UserError(f"files={files}: must be at least 1")
+    run_dir = bench.run_dir.absolute()
+    sources = render_films(run_dir / "films") + copy_films(listed(input), run_dir / "copies")
+    made = make_files(sources, run_dir / "files", count=files, seed=seed, odd=task == "predict")
+    log.info("%d hostile files in %s, made of %d films", files, short_path(run_dir / "files"), len(sources))
+    out = run_dir / task
+    if task == "predict":
+        checkpoint = checkpoint or str(untrained_checkpoint(run_dir / "untrained.ckpt", net, bench.settings))
+        own = [f"checkpoint={checkpoint}", f"input={run_dir / 'files'}", "pages=false"]
+    else:
+        own = ["data=folder", f"data.root={run_dir / 'files'}", f"data.store={out / 'store'}"]
     ended = run_watched(
-        command(config, files[0].parents[1], out), run_dir / "output.txt", deadline_s=config["deadline_s"]
+        [*command(task, own, parallel), f"hydra.run.dir='{out}'"],
+        run_dir / "output.txt",
+        deadline_s=deadline_s,
     )
     reasons: dict[str, list[str]] = {}
     if ended.status in (0, 1):
-        reasons = extracted_reasons(out / "store") if extracts else predicted_reasons(out)
-    longest = longest_s(out / f"{config['target']}.log") if ended.status is not None else 0.0
-    broken = broken_promises(config, ended, longest, unaccounted(files, reasons))
-    counts = tally(files, reasons)
+        reasons = predicted_reasons(out) if task == "predict" else extracted_reasons(out / "store")
+    longest = longest_s(out / f"{task}.log") if ended.status is not None else 0.0
+    problems = find_problems(
+        ended, longest, unaccounted(made, reasons), deadline_s=deadline_s, limit_s=parallel["time_limit_s"]
+    )
+    counts = tally(made, reasons)
+    TextConsole().print(outcome_table(counts))
     figures = {
-        "target": config["target"],
-        "files": len(files),
-        "seed": config["seed"],
+        "fuzz/files": files,
+        "fuzz/seconds": ended.seconds,
+        "fuzz/files_per_s": files / ended.seconds,
+        "fuzz/longest_file_s": longest,
+        "fuzz/peak_memory_mb": ended.peak_mb,
+        "fuzz/peak_memory_one_process_mb": ended.largest_mb,
+        "fuzz/problems": len(problems),
+    }
+    details = {
+        "task": task,
+        "seed": seed,
         "status": ended.status,
-        "seconds": round(ended.seconds, 1),
-        "files_per_s": round(len(files) / ended.seconds, 2),
-        "longest_file_s": longest,
-        "peak_mb": round(ended.peak_mb),
-        "largest_process_mb": round(ended.largest_mb),
         "outcomes": dict(sum(counts.values(), Counter())),
         "outcomes_by_kind": {kind: dict(found) for kind, found in counts.items()},
-        "broken_promises": broken,
+        "problems": problems,
     }
-    (run_dir / "fuzz.json").write_text(json.dumps(figures, indent=2) + "\n")
-    tell(figures, run_dir)
-    if broken:
-        raise SomeFailed(f"{'; '.join(broken)}: see {short_path(run_dir)}")
+    return Measured(figures, details, failure="; ".join(problems))
 
 
-def check(config: Mapping[str, Any]) -> None:
-    """Raise UserError for a command that cannot be meant."""
-    if config["target"] not in TARGETS:
-        raise UserError(f"target={config['target']}: must be one of {', '.join(TARGETS)}")
-    if config["target"] == "predict" and config["checkpoint"] is None:
-        raise UserError("target=predict: add checkpoint=FILE.ckpt")
-    if not isinstance(config["files"], int) or config["files"] < 1:
-        raise UserError(f"files={config['files']}: must be at least 1")
+def untrained_checkpoint(path: Path, net: Mapping[str, Any], settings: FaceSettings) -> Path:
+    """Write a checkpoint of an untrained detector, whose scores mean nothing."""
+    checkpoint = Checkpoint(net=dict(net), faces=settings)
+    weights = {WEIGHTS + name: value for name, value in build(net).state_dict().items()}
+    torch.save({KEY: checkpoint.to_dict(), "state_dict": weights}, path)
+    return path
 
 
-def command(config: Mapping[str, Any], folder: Path, out: Path) -> list[str]:
-    """The command that gets the files, as a user would type it."""
-    own = {
-        "predict": [f"checkpoint={config['checkpoint']}", f"input={folder}", "pages=false"],
-        "extract": ["data=folder", f"data.root={folder}", f"data.store={out / 'store'}"],
-    }[config["target"]]
-    limits = {f"parallel.{name}": value for name, value in config["parallel"].items()}
-    given = [f"{name}={'null' if value is None else value}" for name, value in limits.items()]
-    verbose = ["hydra.verbose=deepfake.parallel.pool", f"hydra.run.dir='{out}'"]
-    return [sys.executable, str(SCRIPTS / f"{config['target']}.py"), *own, *given, *verbose]
+def command(task: str, own: Sequence[str], parallel: Mapping[str, Any]) -> list[str]:
+    """A script's command line with its own overrides and those of conf/parallel, as a user would type it."""
+    given = [f"parallel.{name}={'null' if value is None else value}" for name, value in parallel.items()]
+    script = str(SCRIPTS / f"{task}.py")
+    return [sys.executable, script, *own, *given, "hydra.verbose=deepfake.parallel.pool"]
 
 
-def broken_promises(config: Mapping[str, Any], ended: Ended, longest: float, wrong: list[str]) -> list[str]:
-    """What must not happen and did."""
-    broken = []
-    limit_s = config["parallel"]["time_limit_s"]
+def find_problems(
+    ended: Ended, longest: float, wrong: Sequence[str], *, deadline_s: float, limit_s: float | None
+) -> list[str]:
+    """What must not happen and did. wrong: files without exactly one row. limit_s: of one file."""
+    problems = []
     if ended.status is None:
-        broken.append(f"the run did not end within {config['deadline_s']:g} s (deadline_s)")
+        problems.append(f"the run did not end within {deadline_s:g} s (deadline_s)")
     elif ended.status not in (0, 1):
-        broken.append(f"the run ended with status {ended.status}")
+        problems.append(f"the run ended with status {ended.status}")
     if limit_s is not None and longest > limit_s + SPARE_S:
-        broken.append(f"a file took {longest:.1f} s, its limit was {limit_s:g} s")
+        problems.append(f"a file took {longest:.1f} s, its limit was {limit_s:g} s")
     if wrong:
-        broken.append(f"{len(wrong)} files have not exactly one row, {Path(wrong[0]).name} for example")
-    return broken
+        problems.append(f"{len(wrong)} files do not have exactly one row, {Path(wrong[0]).name} for example")
+    return problems
 
 
-def tell(figures: Mapping[str, Any], run_dir: Path) -> None:
-    """Outcomes by kind on the terminal, and the figures in a line."""
-    outcomes = list(figures["outcomes"])
-    table = Table("kind", *outcomes, title=f"{figures['files']} hostile files", title_justify="left")
-    for kind, counts in figures["outcomes_by_kind"].items():
-        table.add_row(kind, *(str(counts.get(outcome, "")) for outcome in outcomes))
-    console = TextConsole()
-    console.print(table)
-    console.print(
-        f"status {figures['status']} after {figures['seconds']} s, {figures['files_per_s']} files/s; longest "
-        f"file {figures['longest_file_s']} s; peak of all processes {figures['peak_mb']} MB, of one "
-        f"{figures['largest_process_mb']} MB; fuzz.json in {short_path(run_dir)}",
-        soft_wrap=True,
-        highlight=False,
-    )
+def outcome_table(counts: Mapping[str, Mapping[str, int]]) -> Table:
+    """How many files of each kind had which outcome."""
+    outcomes = list(dict.fromkeys(outcome for found in counts.values() for outcome in found))
+    table = Table("kind", *outcomes, title="hostile files", title_justify="left")
+    for kind, found in counts.items():
+        table.add_row(kind, *(str(found.get(outcome, "")) for outcome in outcomes))
+    return table

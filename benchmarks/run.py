@@ -15,7 +15,7 @@ from rich.table import Table
 
 from benchmarks.bench import Bench, Measured, machine
 from deepfake.config import build, to_plain
-from deepfake.errors import UserError
+from deepfake.errors import SomeFailed, UserError
 from deepfake.io import short_path
 from deepfake.parallel import keep_freed_memory
 from deepfake.reports.html import number
@@ -25,7 +25,10 @@ log = logging.getLogger(__name__)
 
 
 def main(cfg: DictConfig, run_dir: Path) -> None:
-    """Print the figures, and write benchmark.json and details.json to the run folder."""
+    """Print the figures, and write benchmark.json and details.json to the run folder.
+
+    Raises UserError for an unknown target, SomeFailed if the target found a failure.
+    """
     target = to_plain(cfg)["target"]
     if target not in cfg.targets:
         raise UserError(f"target={target}: must be one of {', '.join(cfg.targets)}")
@@ -34,12 +37,16 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     torch.manual_seed(0)  # of untrained detectors
     measure = build(cfg.targets[target])
     with TemporaryDirectory(dir=run_dir, prefix="work_") as folder:
-        measured: Measured = measure(Bench(folder=Path(folder), device=device, settings=settings))
+        measured: Measured = measure(
+            Bench(run_dir=run_dir, folder=Path(folder), device=device, settings=settings)
+        )
     details = {"machine": machine(), "device": device, **measured.details}
     for name, values in ("benchmark.json", measured.figures), ("details.json", details):
         (run_dir / name).write_text(json.dumps(values, indent=2) + "\n")
     Console().print(figure_table(f"benchmark {target}", measured.figures))
     log.info("written to %s: benchmark.json, details.json", short_path(run_dir))
+    if measured.failure:
+        raise SomeFailed(f"{measured.failure}: see {short_path(run_dir)}")
 
 
 def figure_table(title: str, figures: Mapping[str, float]) -> Table:

@@ -35,6 +35,8 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SHARED = Path(__file__).parents[1].parent / "shared"
 sys.path.insert(0, str(Path(__file__).parent))  # for modules that tests share
 
+from requirements import skip_missing  # noqa: E402
+
 
 @pytest.fixture(scope="session")
 def composed() -> Callable[..., DictConfig]:
@@ -73,9 +75,7 @@ def command(
     def run(task: str, *arguments: str) -> Ended:
         from deepfake import cli
 
-        module = (
-            f"benchmarks.{'run' if task == 'benchmark' else task}" if task in ("benchmark", "fuzz") else None
-        )
+        module = "benchmarks.run" if task == "benchmark" else None
         GlobalHydra.instance().clear()
         monkeypatch.setattr(sys, "argv", [f"{task}.py", *arguments])
         capsys.readouterr()
@@ -97,24 +97,24 @@ def command(
     GlobalHydra.instance().clear()
 
 
-def shared_folder(*parts: str) -> Path:
-    """A folder below ../shared, which lies beside the checkout on some machines only."""
-    folder = SHARED.joinpath(*parts)
-    if not folder.is_dir():
-        pytest.skip(f"../shared/{'/'.join(parts)} is not here")
-    return folder
+def shared_path(*parts: str) -> Path:
+    """A file or folder below ../shared, which lies beside the checkout on some machines only."""
+    path = SHARED.joinpath(*parts)
+    if not path.exists():
+        skip_missing(f"../shared/{'/'.join(parts)} is not here")
+    return path
 
 
 @pytest.fixture(scope="session")
 def ffpp_videos() -> Path:
     """Root of four real FaceForensics++ videos."""
-    return shared_folder("videos", "ffpp")
+    return shared_path("videos", "ffpp")
 
 
 @pytest.fixture(scope="session")
 def mesonet_files() -> Path:
     """MesoNet's published weights and two images."""
-    return shared_folder("weights", "mesonet")
+    return shared_path("weights", "mesonet")
 
 
 @pytest.fixture(scope="session")
@@ -253,7 +253,7 @@ def browser() -> Iterator[Browser]:
     """An installed Chromium; tests that need it are skipped where there is none."""
     path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if path is None:
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
+        skip_missing("no Chromium on this machine: apt-get install chromium")
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield started

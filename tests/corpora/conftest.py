@@ -3,6 +3,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
+from requirements import skip_missing
 
 from deepfake.corpora.ffpp import METHODS
 
@@ -27,7 +28,7 @@ def touch() -> Touch:
 def lists() -> Path:
     """Official split and name lists, which lie beside the checkout on some machines only."""
     if not LISTS.is_dir():
-        pytest.skip("the official lists in ../shared are not here")
+        skip_missing("the official lists in ../shared are not here")
     return LISTS
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import DictConfig
+from requirements import skip_missing
 from torch import Tensor, nn
 
 from deepfake.errors import UserError
@@ -179,7 +180,7 @@ def test_the_published_meso4_tells_a_real_fake_from_its_original(
 ) -> None:
     weights = SHARED / "weights" / "mesonet" / "Meso4_DF.h5"
     if not weights.is_file():
-        pytest.skip("the published weights in ../shared are not here")
+        skip_missing("the published weights in ../shared are not here")
     fake = ffpp_videos / "manipulated_sequences" / "Deepfakes" / "c23" / "videos" / "519_515.mp4"
     real = ffpp_videos / "original_sequences" / "youtube" / "c23" / "videos" / "519.mp4"
     given = ("model=meso", f"weights={weights}", f"input=[{fake},{real}]", "faces.num_clips=8")
