@@ -178,10 +178,12 @@ class FaceStore:
         readable = {video.key for video in videos} - failures.keys()
         rows = [self._manifest_row(video, failures, main_face, readable) for video in videos]
         table = pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA)
-        with file_lock(self.root / "manifest.parquet", wait=True):
-            with atomic_path(self.root / "manifest.parquet", durable=True) as part:
+        manifest, lost = self.root / "manifest.parquet", self.root / "lost.csv"
+        # the locks keep another process from removing the unfinished files as stale ones
+        with file_lock(manifest, wait=True), file_lock(lost, wait=True):
+            with atomic_path(manifest, durable=True) as part:
                 pq.write_table(table, part)
-            _write_lost(self.root / "lost.csv", rows)
+            _write_lost(lost, rows)
         return rows
 
     def _manifest_row(

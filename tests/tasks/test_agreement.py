@@ -23,6 +23,8 @@ def test_the_test_split_gets_the_same_probabilities_to_the_last_digit(
     names = "input=[" + ",".join(str(files[video]) for video in evaluated) + "]"
     predict.main(composed("predict", checkpoint, names, "pages=false"), tmp_path / "predict")
     answer = json.loads((tmp_path / "predict" / "predictions.json").read_text())
-    predicted = {str(Path(one["file"]).relative_to(root).with_suffix("")): one["prob"] for one in answer["files"]}
+    predicted = {
+        str(Path(one["file"]).relative_to(root).with_suffix("")): one["prob"] for one in answer["files"]
+    }
     assert len(evaluated) > 1
     assert predicted == evaluated

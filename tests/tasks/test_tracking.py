@@ -335,6 +335,7 @@ def test_the_matrix_of_a_sweep_is_a_run_of_its_own_in_the_sweep_s_group(
         stage="test",
         metrics={"video_auroc": 0.75},
         leaks=(),
+        train_name="demo/official",
         train_hash="aaaa",
         test_hash="bbbb",
     )
