@@ -143,7 +143,7 @@ def test_joint_training_takes_every_corpus_from_its_own_store_and_shared_files_o
         f"data.corpora.deeperforensics.store={stores / 'deeperforensics'}",
     )
     train.main(cfg, tmp_path)
-    assert "6 videos of deeperforensics are files of another corpus and count once" in caplog.text
+    assert "6 videos of deeperforensics are files of another corpus" in caplog.text
     assert "reusing the faces of 24 videos" in caplog.text
     assert not list((stores / "joint").rglob("*.arrow"))
     assert read(tmp_path / "metrics.json")["protocol"] == "ffpp_c23/official + deeperforensics/ffpp"
