@@ -205,8 +205,7 @@ class FaceDataModule(pl.LightningDataModule):
         batches = batches_of_frames(self.eval_plan(split), max_frames=self.batch_size * self.spec.window)
         dataset = SharedFramesDataset(self.stored_crops(), self.distortion)
         own = padded_share(batches, rank=rank, num_processes=world)
-        trim_freed_memory()  # training has left gigabytes of it
-        return DataLoader(dataset, batch_size=None, sampler=own, **self.loading())
+        return ScoringLoader(dataset, batch_size=None, sampler=own, **self.loading())
 
     def stored_crops(self) -> StoredCrops:
         """The crops of all videos in the manifest."""
@@ -224,6 +223,15 @@ class FaceDataModule(pl.LightningDataModule):
             "prefetch_factor": self.prefetch_factor if num_workers else None,
             "pin_memory": self.trainer is not None and isinstance(self.trainer.accelerator, CUDAAccelerator),
         }
+
+
+class ScoringLoader(DataLoader[SharedFrames]):
+    """A loader whose processes are forked without the memory that training has freed."""
+
+    def __iter__(self) -> Any:
+        """The batches."""
+        trim_freed_memory()
+        return super().__iter__()
 
 
 def padded_share(items: Sequence[Item], *, rank: int, num_processes: int) -> list[Item]:
