@@ -37,7 +37,7 @@ class Bench:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class BenchmarkResult:
     """figures: flat, named target/what. details: plain values behind them, for JSON.
 
     failure: why the command has failed although it measured something; empty when it has not.

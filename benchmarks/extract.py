@@ -21,7 +21,7 @@ from PIL import Image
 from benchmarks.baseline import BATCH_FRAMES, largest, usual_crops, usual_detector
 from benchmarks.bench import (
     Bench,
-    Measured,
+    BenchmarkResult,
     Turn,
     as_videos,
     check_memory_is_told,
@@ -166,7 +166,7 @@ class Times:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Race:
+class SpeedComparison:
     """What is the same in all rounds.
 
     store: settings of ours, and the folder below which each pass fills a store of its own. frames: that the
@@ -262,7 +262,7 @@ def measure(
     frames: int,
     repeats: int,
     num_workers: int | None,
-) -> Measured:
+) -> BenchmarkResult:
     """The figures extract/…, which BENCHMARKS.md explains.
 
     frames: sampled of a video, by both sides. long_films: a short and a long one, for the memory; none skips
@@ -275,7 +275,7 @@ def measure(
         check_memory_is_told()
     detector = usual_detector(bench.device)
     few_clips = replace(settings, num_clips=frames // settings.clip_frames)
-    race = Race(
+    comparison = SpeedComparison(
         videos=sorted(videos, key=lambda video: -video.path.stat().st_size),  # a small one ends last
         store=FaceStore(bench.folder / "race", few_clips),
         device=bench.device,
@@ -283,16 +283,16 @@ def measure(
         frames=frames,
         workers=num_workers or num_cores(),
     )
-    times = race.run(repeats)
-    speed = compare(times, race.workers)
-    main, kept = face_recall(race.store_of(0, 0), videos, detector)
+    times = comparison.run(repeats)
+    speed = compare(times, comparison.workers)
+    main, kept = face_recall(comparison.store_of(0, 0), videos, detector)
     recall = main.share("extract/face_recall") | kept.share("extract/face_recall_any_score")
     missed = {"missed": main.missed, "missed_any_score": kept.missed, "faces": main.faces}
     figures = speed.figures | recall | measure_memory(bench, long_films)
-    return Measured(figures, speed.details | {"workers": race.workers} | missed)
+    return BenchmarkResult(figures, speed.details | {"workers": comparison.workers} | missed)
 
 
-def compare(times: Times, workers: int) -> Measured:
+def compare(times: Times, workers: int) -> BenchmarkResult:
     """Ratios of what the sides took, and shares of what our stages took."""
     baseline, turns = medians(times.baseline), medians(times.ours)
     ours = {key: seconds / workers for key, seconds in turns.items()}
@@ -321,7 +321,7 @@ def compare(times: Times, workers: int) -> Measured:
         "wall_ours_s": times.wall_ours,
         "wall_decode_s": times.wall_decode,
     }
-    return Measured(figures, details)
+    return BenchmarkResult(figures, details)
 
 
 def measure_memory(bench: Bench, long_films: Sequence[Film]) -> dict[str, float]:

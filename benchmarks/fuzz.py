@@ -27,7 +27,7 @@ import torch
 from PIL import Image
 from rich.table import Table
 
-from benchmarks.bench import Bench, Measured
+from benchmarks.bench import Bench, BenchmarkResult
 from benchmarks.films import listed
 from deepfake.config import build
 from deepfake.corpora.demo.fakes import real_frames
@@ -454,7 +454,7 @@ def measure(
     seed: int,
     deadline_s: float,
     parallel: Mapping[str, Any],
-) -> Measured:
+) -> BenchmarkResult:
     """The figures fuzz/…, and outcomes by kind of file as details; the files stay in the run folder.
 
     task: predict or extract. checkpoint: for prediction; None makes one of net, untrained. input: a user's
@@ -506,7 +506,7 @@ def measure(
         "outcomes_by_kind": {kind: dict(found) for kind, found in counts.items()},
         "problems": problems,
     }
-    return Measured(figures, details, failure="; ".join(problems))
+    return BenchmarkResult(figures, details, failure="; ".join(problems))
 
 
 def untrained_checkpoint(path: Path, net: Mapping[str, Any], settings: FaceSettings) -> Path:

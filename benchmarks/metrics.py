@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.bench import Bench, Measured, check_memory_is_told, peak_memory_mb
+from benchmarks.bench import Bench, BenchmarkResult, check_memory_is_told, peak_memory_mb
 from deepfake.scoring.aggregate import WindowScores, score_frames
 from deepfake.scoring.bootstrap import Resampling, intervals
 from deepfake.scoring.decision import Decision
@@ -19,7 +19,7 @@ from deepfake.scoring.evaluation import About, evaluate
 METHODS = ("real", "swap", "reenact", "attributes", "whole face")
 
 
-def measure(bench: Bench, *, num_videos: int, frames: int, resamples: int, repeats: int) -> Measured:
+def measure(bench: Bench, *, num_videos: int, frames: int, resamples: int, repeats: int) -> BenchmarkResult:
     """The figures metrics/…, which BENCHMARKS.md explains.
 
     frames: scored of each video. The evaluation runs in a fresh process, whose memory is told.
@@ -29,7 +29,7 @@ def measure(bench: Bench, *, num_videos: int, frames: int, resamples: int, repea
         seconds, peak_mb, figures = apart.submit(evaluated, num_videos, frames, resamples).result()
     scores, split = made_up(num_videos, frames)
     ours, theirs = beside_torchmetrics(scores, split, resamples=resamples, repeats=repeats)
-    return Measured(
+    return BenchmarkResult(
         {
             "metrics/seconds": seconds,
             "metrics/peak_memory_mb": peak_mb,

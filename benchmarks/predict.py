@@ -24,7 +24,7 @@ from facenet_pytorch import MTCNN
 from torch import Tensor
 
 from benchmarks.baseline import usual_crops, usual_detector
-from benchmarks.bench import Bench, Measured, Turn, medians, timed_turns
+from benchmarks.bench import Bench, BenchmarkResult, Turn, medians, timed_turns
 from deepfake.errors import UserError
 from deepfake.models.detector import Detector
 from deepfake.parallel import num_cores, progress_bar
@@ -70,7 +70,7 @@ def measure(
     frames: int,
     repeats: int,
     num_workers: int | None,
-) -> Measured:
+) -> BenchmarkResult:
     """The figures predict/…, which BENCHMARKS.md explains.
 
     checkpoint: of the network; None takes an untrained one, detector. quick: values of faces=quick,
@@ -147,7 +147,7 @@ def usual_prob(path: Path, finder: MTCNN, network: Detector, *, num_frames: int)
     return float(logits.double().sigmoid().mean())
 
 
-def compare(times: Times, workers: int, loaded: LoadedDetector) -> Measured:
+def compare(times: Times, workers: int, loaded: LoadedDetector) -> BenchmarkResult:
     """Videos a minute of the sides, and how far their probs are apart."""
     sides = {name: medians(getattr(times, name)) for name in ("baseline", "ours", "alone")}
     minute = {name: 60 * len(own) / sum(own.values()) for name, own in sides.items()}
@@ -175,7 +175,7 @@ def compare(times: Times, workers: int, loaded: LoadedDetector) -> Measured:
         "faces": loaded.checkpoint.faces.to_dict(),
         "network": type(getattr(loaded.detector, "backbone", None)).__name__,
     }
-    return Measured(figures, details)
+    return BenchmarkResult(figures, details)
 
 
 def chosen(bench: Bench, detector: Detector, checkpoint: str | None) -> LoadedDetector:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.bench import Bench, Measured, machine
+from benchmarks.bench import Bench, BenchmarkResult, machine
 from deepfake.config import build, to_plain
 from deepfake.errors import SomeFailed, UserError
 from deepfake.io import short_path
@@ -37,7 +37,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     torch.manual_seed(0)  # of untrained detectors
     measure = build(cfg.targets[target])
     with TemporaryDirectory(dir=run_dir, prefix="work_") as folder:
-        measured: Measured = measure(
+        measured: BenchmarkResult = measure(
             Bench(run_dir=run_dir, folder=Path(folder), device=device, settings=settings)
         )
     details = {"machine": machine(), "device": device, **measured.details}

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from benchmarks.bench import Bench, Measured
+from benchmarks.bench import Bench, BenchmarkResult
 from deepfake.data.dataset import cached_faces
 from deepfake.data.windows import track_frames, track_windows
 from deepfake.errors import SomeFailed, UserError
@@ -164,7 +164,7 @@ def measure(
     windows: int,
     repeats: int,
     num_workers: int | None,
-) -> Measured:
+) -> BenchmarkResult:
     """The figures store/…, which BENCHMARKS.md explains.
 
     window: frames a window. windows: read by each side in each round.
@@ -196,7 +196,7 @@ def measure(
         # above 1 the store is faster
         figures[f"store/read_over_{name}"] = median(own / other for own, other in pairs)
     figures["store/windows_per_s"] = median(rates["store"])
-    return Measured(figures, {"crops": crops, "bytes": sizes, "windows_per_s": rates})
+    return BenchmarkResult(figures, {"crops": crops, "bytes": sizes, "windows_per_s": rates})
 
 
 def filled(

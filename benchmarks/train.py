@@ -22,7 +22,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from benchmarks.bench import Bench, Measured
+from benchmarks.bench import Bench, BenchmarkResult
 from benchmarks.store import filled
 from deepfake.corpora.protocols import Protocol
 from deepfake.data.augment import WindowTransform
@@ -129,7 +129,7 @@ class Turns(Callback):
         return perf_counter()
 
 
-def race(
+def compare_speed(
     training: Training,
     datamodule: FaceDataModule,
     detector: Detector,
@@ -191,7 +191,7 @@ def measure(
     batches: int,
     gpu_batch_size: int,
     repeats: int,
-) -> Measured:
+) -> BenchmarkResult:
     """The figures train/…, which BENCHMARKS.md explains.
 
     optimizers: of each detector. batches: an epoch, of training.batch_size windows; on a GPU of
@@ -218,7 +218,7 @@ def measure(
         )
         own, details["gpu"] = measure_synthetic(on_gpu, optimizers["efficientnet"], precision="bf16-mixed")
         figures |= own
-    return Measured(figures, details)
+    return BenchmarkResult(figures, details)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,12 +236,12 @@ class Course:
     def from_store(self, detector: Detector, optimizer: Optimizers) -> Seconds:
         """Ours beside a bare loop that reads the same windows by a plain DataLoader."""
         datamodule = self.datamodule(FaceDataModule, detector.input)
-        return self.race(datamodule, detector, optimizer, plain_batches(datamodule, self.device))
+        return self.compare_speed(datamodule, detector, optimizer, plain_batches(datamodule, self.device))
 
     def in_memory(self, detector: Detector, optimizer: Optimizers) -> Seconds:
         """Both with one epoch's batches ready in memory, again and again: what is left is the loop."""
         datamodule = self.datamodule(HeldInMemory, detector.input)
-        return self.race(datamodule, detector, optimizer, lambda _: datamodule.held)
+        return self.compare_speed(datamodule, detector, optimizer, lambda _: datamodule.held)
 
     def synthetic(self, detector: Detector, optimizer: Optimizers, *, precision: str) -> Seconds:
         """Ours, from the store, beside a bare loop over one batch that lies on the device."""
@@ -253,7 +253,7 @@ class Course:
         key = torch.arange(size, device=self.device)
         batch = Batch(crops, label, key, key, key)
         datamodule = self.datamodule(FaceDataModule, spec)
-        return self.race(
+        return self.compare_speed(
             datamodule, detector, optimizer, lambda _: repeat(batch, self.batches), precision=precision
         )
 
@@ -274,7 +274,7 @@ class Course:
         made.setup()
         return made
 
-    def race(
+    def compare_speed(
         self,
         datamodule: FaceDataModule,
         detector: Detector,
@@ -284,7 +284,7 @@ class Course:
         precision: str = "32-true",
     ) -> Seconds:
         """Seconds of the epochs of both."""
-        return race(
+        return compare_speed(
             self.training,
             datamodule,
             detector,

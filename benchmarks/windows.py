@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.bench import Bench, Measured
+from benchmarks.bench import Bench, BenchmarkResult
 from benchmarks.store import filled
 from deepfake.data.crops import to_tensor, window_crops
 from deepfake.data.windows import eval_windows, spread, track_frames
@@ -38,7 +38,7 @@ def measure(
     naive_windows: int,
     repeats: int,
     num_workers: int | None,
-) -> Measured:
+) -> BenchmarkResult:
     """The figures windows/…, which BENCHMARKS.md explains.
 
     track_frames: adjacent frames of the first video. naive_windows: of all, so many go through the whole
@@ -55,7 +55,7 @@ def measure(
         )
         suffix = "" if name == MAIN else f"_{name}"
         figures |= {f"windows/{figure}{suffix}": value for figure, value in own.items()}
-    return Measured(figures, details)
+    return BenchmarkResult(figures, details)
 
 
 def compare(
@@ -70,7 +70,7 @@ def compare(
         return to_tensor(window_crops(faces, rows, detector.input))
 
     crops = stored(frames)
-    awaken(detector, crops[:GPU_FRAMES])
+    warm_up(detector, crops[:GPU_FRAMES])
 
     def held(rows: np.ndarray) -> Tensor:
         return crops[torch.from_numpy(np.searchsorted(frames, rows))]
@@ -102,7 +102,7 @@ def compare(
     return figures, details
 
 
-def awaken(detector: Detector, frames: Tensor) -> None:
+def warm_up(detector: Detector, frames: Tensor) -> None:
     """Give every BatchNorm the statistics of some frames (N, 3, H, W) uint8.
 
     Hardly anything gets through an untrained network without them, and all windows would score alike.

@@ -25,7 +25,7 @@ from deepfake.parallel import Failure, MemoryLimitReached, TimeLimitReached, Wor
 from deepfake.prediction.detector import LoadedDetector, sha256
 from deepfake.prediction.explain import EXPLANATIONS, with_heat
 from deepfake.prediction.outputs import explainable
-from deepfake.prediction.predictor import judge, middle_row
+from deepfake.prediction.predictor import middle_row, predict_faces
 from deepfake.reports.annotate import write_annotated
 from deepfake.reports.prediction_page import ModelFacts, write_video_page
 from deepfake.scoring.prediction import Prediction
@@ -282,7 +282,7 @@ class UploadPredictor:
     def _write_result(self, task: Task, faces: VideoFaces) -> dict[str, Any]:
         self.report("scoring", None)
         facts = {"sha256": sha256(task.upload), "bytes": task.upload.stat().st_size}
-        prediction = judge(self.detector.detector, self.detector.checkpoint, task.label, faces, facts)
+        prediction = predict_faces(self.detector.detector, self.detector.checkpoint, task.label, faces, facts)
         if self.explain:
             self.report("drawing heat maps", None)
             heat_maps = EXPLANATIONS[self.explain]

@@ -30,7 +30,7 @@ DOWNLOAD = "download it first, for example `curl -LO {url}`, and give the file"
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class InputFile:
     """A file to score; trouble: why it cannot be, where that is known before it is opened.
 
     url: what a list has in place of a path.
@@ -46,7 +46,7 @@ class Found:
         return os.fsencode(self.url or self.path).decode("utf-8", "backslashreplace")
 
 
-def collect(given: str | Sequence[str], *, recursive: bool = True) -> list[Found]:
+def collect(given: str | Sequence[str], *, recursive: bool = True) -> list[InputFile]:
     """The files to score, in the order given and each once, however often it is named.
 
     Each of given is a file; a folder: its videos and images in order of name, with those of its subfolders
@@ -56,7 +56,7 @@ def collect(given: str | Sequence[str], *, recursive: bool = True) -> list[Found
     that names nothing is a Found with trouble instead.
     """
     names = [given] if isinstance(given, str) else [str(name) for name in given]
-    files: dict[str, Found] = {}  # by absolute path
+    files: dict[str, InputFile] = {}  # by absolute path
     for name in names:
         for found in expand(name, recursive=recursive):
             files.setdefault(os.path.abspath(found.path), found)
@@ -65,7 +65,7 @@ def collect(given: str | Sequence[str], *, recursive: bool = True) -> list[Found
     return list(files.values())
 
 
-def expand(name: str, *, recursive: bool) -> Iterator[Found]:
+def expand(name: str, *, recursive: bool) -> Iterator[InputFile]:
     """All that one name of the input stands for."""
     if not name.strip():
         raise UserError("input= is empty: name a file, a folder, a pattern or a list")
@@ -83,15 +83,15 @@ def expand(name: str, *, recursive: bool) -> Iterator[Found]:
         raise UserError(f"input={name}: no such file or folder")
 
 
-def at(path: Path, *, recursive: bool) -> Iterator[Found]:
+def at(path: Path, *, recursive: bool) -> Iterator[InputFile]:
     """A file, or what is in a folder."""
     if not isdir(path):
-        yield Found(path, trouble_with(path))
+        yield InputFile(path, trouble_with(path))
         return
     files = below(path, recursive=recursive)
     if not files:
         log.warning("no video or image in %s", path)
-    yield from (Found(file, trouble_with(file)) for file in files)
+    yield from (InputFile(file, trouble_with(file)) for file in files)
 
 
 def below(folder: Path, *, recursive: bool) -> list[Path]:
@@ -114,7 +114,7 @@ def warn(err: OSError) -> None:
     log.warning("%s: not looked into (%s)", err.filename, err.strerror)
 
 
-def matches(pattern: Path, *, recursive: bool) -> Iterator[Found]:
+def matches(pattern: Path, *, recursive: bool) -> Iterator[InputFile]:
     """What a pattern matches, in order of name: folders stand for what is in them.
 
     Files of other kinds are left out unless the pattern itself ends in their suffix.
@@ -137,7 +137,7 @@ def matches(pattern: Path, *, recursive: bool) -> Iterator[Found]:
         raise UserError(f"input={pattern}: no such file, and none that it matches as a pattern")
 
 
-def listed(path: Path, name: str, *, recursive: bool) -> Iterator[Found]:
+def listed(path: Path, name: str, *, recursive: bool) -> Iterator[InputFile]:
     """What a text list names: a path a line, relative to the list, but for blank lines and # comments."""
     try:
         lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
@@ -150,7 +150,7 @@ def listed(path: Path, name: str, *, recursive: bool) -> Iterator[Found]:
         if not text or text.startswith("#"):
             continue
         if URL.match(text):
-            yield Found(Path(text), f"a URL: {mend(text)}", text)
+            yield InputFile(Path(text), f"a URL: {mend(text)}", text)
         else:
             yield from at(path.parent / expanded(text), recursive=recursive)
 

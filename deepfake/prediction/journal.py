@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from deepfake.prediction.detector import sha256
-from deepfake.prediction.inputs import Found
-from deepfake.prediction.predictor import Judged
+from deepfake.prediction.inputs import InputFile
+from deepfake.prediction.predictor import ScoredFile
 from deepfake.reports.html import image_uri
 from deepfake.scoring.prediction import FaceShot, Prediction
 
@@ -64,7 +64,7 @@ class Journal:
         except (ValueError, TypeError, KeyError):
             pass  # not written by us: its file is done again
 
-    def holds(self, found: Found) -> bool:
+    def holds(self, found: InputFile) -> bool:
         """Whether a file is finished, and still the same: its size and its time or else its content.
 
         One that could not be read is not finished.
@@ -80,14 +80,14 @@ class Journal:
         except OSError:
             return False
 
-    def _same_content(self, found: Found, entry: Entry) -> bool:
+    def _same_content(self, found: InputFile, entry: Entry) -> bool:
         return self._record(entry)["prediction"]["about"].get("sha256") == sha256(found.path)
 
-    def forget(self, found: Found) -> None:
+    def forget(self, found: InputFile) -> None:
         """Leave out what is known of a file that is to be done anew."""
         self.entries.pop(str(found.path), None)
 
-    def add(self, judged: Judged) -> None:
+    def add(self, judged: ScoredFile) -> None:
         """Write a finished file's line; raises OSError if there is no room for it."""
         stamp, prediction = judged.stamp, judged.prediction
         path, ok = str(judged.found.path), prediction.status == "ok"
@@ -102,7 +102,7 @@ class Journal:
                 raise OSError(ENOSPC, os.strerror(ENOSPC), str(self.path))
         self.entries[path] = Entry(offset, ok, size, mtime_ns)
 
-    def predictions(self, files: Iterable[Found]) -> Iterator[Prediction]:
+    def predictions(self, files: Iterable[InputFile]) -> Iterator[Prediction]:
         """The predictions of those of some files that have one, in the order of files, one in memory.
 
         Their only picture is the small one of the face that decided.

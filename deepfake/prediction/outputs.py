@@ -22,7 +22,7 @@ FOLDER = "files"
 
 
 @dataclass(frozen=True)
-class Artifacts:
+class FileOutputs:
     """Writes them into a run folder. pages, annotate, explain: as in conf/predict.yaml.
 
     Raises UserError when made with an unknown explanation, or for heat maps without captum.

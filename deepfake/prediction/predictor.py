@@ -25,7 +25,7 @@ from deepfake.faces.video_faces import VideoFaces
 from deepfake.io import disk_is_full, storable
 from deepfake.parallel import Executor, Failure
 from deepfake.prediction.detector import ENOUGH_FRAMES, LoadedDetector, Scorer, sha256
-from deepfake.prediction.inputs import Found
+from deepfake.prediction.inputs import InputFile
 from deepfake.records import VideoInfo
 from deepfake.scoring.aggregate import WindowScores, score_tracks
 from deepfake.scoring.bootstrap import window_interval
@@ -42,7 +42,7 @@ BRIEF = "not scored, since seen on fewer than {} sampled frames: {}"
 SHOTS = 4  # most and least suspicious faces that are kept
 
 
-def judge(
+def predict_faces(
     detector: Scorer,
     checkpoint: Checkpoint,
     file: str,
@@ -54,7 +54,7 @@ def judge(
     prob = checkpoint.decision.videos(scores).get(0)
     tracks = describe_tracks(scores, faces, checkpoint.decision)
     seen = [np.asarray(faces.column("frame")[faces.track_rows[track.track]]) for track in tracks]
-    suspicious, innocent = telling_faces(tracks, faces)
+    suspicious, innocent = suspicious_faces(tracks, faces)
     return Prediction(
         file=file,
         status="ok",
@@ -184,7 +184,7 @@ def spans(faces: VideoFaces, rows: np.ndarray) -> tuple[tuple[float, float], ...
     return tuple(zip(first.tolist(), last.tolist(), strict=True))
 
 
-def telling_faces(
+def suspicious_faces(
     tracks: tuple[TrackPrediction, ...], faces: VideoFaces, count: int = SHOTS
 ) -> tuple[tuple[FaceShot, ...], tuple[FaceShot, ...]]:
     """The faces of the most and of the least suspicious windows: of the track of the highest prob first."""
@@ -303,10 +303,10 @@ def try_extraction(path: Path, folder: Path, extract: Callable[..., Extracted]) 
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class ScoredFile:
     """A file that is done: what is said of it, its faces if it could be read, its stamp if it has one."""
 
-    found: Found
+    found: InputFile
     prediction: Prediction
     faces: VideoFaces | None = None
     stamp: Stamp | None = None
@@ -330,14 +330,14 @@ def predict_video(path: str | Path, detector: LoadedDetector) -> Prediction:
 
 def predict_files(
     detector: LoadedDetector,
-    files: Sequence[Found],
+    files: Sequence[InputFile],
     executor: Executor,
     *,
     device: str,
     folder: Path,
     limits: Limits = LIMITS,
     read: Callable[..., FileRead] = read_file,
-) -> Generator[Judged]:
+) -> Generator[ScoredFile]:
     """Every file as it becomes ready; the executor's workers extract the faces, on device.
 
     folder: where the workers write the faces; all of them must see it. The faces of a file are deleted when
@@ -347,7 +347,7 @@ def predict_files(
     by_path = {found.path.absolute(): found for found in files if not found.trouble}
     for found in files:
         if found.trouble:
-            yield Judged(found, unreadable(found.name, FileRead(reason=found.trouble)))
+            yield ScoredFile(found, unreadable(found.name, FileRead(reason=found.trouble)))
     read_one = partial(
         read,
         settings=detector.checkpoint.faces,
@@ -362,7 +362,7 @@ def predict_files(
                 raise result.error
             result = FileRead(reason=result.reason)
         faces = None if result.faces is None else read_faces(result.faces)
-        yield Judged(found, prediction_of(detector, found.name, result, faces), faces, result.stamp)
+        yield ScoredFile(found, prediction_of(detector, found.name, result, faces), faces, result.stamp)
         del faces
         if result.faces is not None:
             result.faces.unlink(missing_ok=True)
@@ -375,7 +375,7 @@ def prediction_of(
     if faces is None:
         return unreadable(name, read)
     facts = read.stamp.facts() if read.stamp else {}
-    return judge(detector.detector, detector.checkpoint, name, faces, facts)
+    return predict_faces(detector.detector, detector.checkpoint, name, faces, facts)
 
 
 def unreadable(name: str, read: FileRead) -> Prediction:

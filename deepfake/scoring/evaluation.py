@@ -75,7 +75,7 @@ class About:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class MetricValues:
     """Rates of one set of scores; intervals: of those that have one; reasons: why rates are None, by name.
 
     real, fake: how many. false_fake, false_real: how many of them are on the wrong side of the threshold.
@@ -102,9 +102,9 @@ class Evaluation:
     """
 
     videos: int
-    levels: dict[str, Measured]
-    every_video: Measured
-    groups: dict[tuple[str, str], Measured]
+    levels: dict[str, MetricValues]
+    every_video: MetricValues
+    groups: dict[tuple[str, str], MetricValues]
     rules: dict[tuple[str, str], Metrics]
     calibrated: Metrics
     loss: float | None
@@ -141,7 +141,7 @@ def evaluate(
     found = levels(scores, labels, decision)
     units, unit = resampled_units(split)
 
-    def measured(level: Level, *, which: Sequence[str] = RATES) -> Measured:
+    def measured(level: Level, *, which: Sequence[str] = RATES) -> MetricValues:
         return measure_set(level, units[level.video], decision.cut, how=how, which=which)
 
     prob, label, video = found["video"]
@@ -175,12 +175,12 @@ def evaluate(
 
 def measure_set(
     level: Level, unit: np.ndarray, threshold: float, *, how: Resampling, which: Sequence[str] = RATES
-) -> Measured:
+) -> MetricValues:
     """The rates of one set, which of them are wanted; unit (N,): what is resampled."""
     prob, label, _ = level
     found, reasons = classification_metrics(prob, label, threshold=threshold), undefined(label)
     ends = intervals(prob, label, unit, threshold=threshold, how=how) if how.num else {}
-    return Measured(
+    return MetricValues(
         real=int((label == 0).sum()),
         fake=int((label == 1).sum()),
         false_fake=int(((label == 0) & (prob >= threshold)).sum()),

@@ -104,7 +104,7 @@ def make_predictor(cfg: DictConfig) -> UploadPredictor:
     from deepfake.prediction.explain import check_explanation
     from deepfake.prediction.outputs import explainable
     from deepfake.tasks.build import choose_detector, make_limits, pick_device
-    from deepfake.tasks.predict import decided, describe
+    from deepfake.tasks.predict import decision_of_command, describe_detector
 
     config = to_plain(cfg)
     check_explanation(config["explain"])
@@ -112,8 +112,8 @@ def make_predictor(cfg: DictConfig) -> UploadPredictor:
     detector = choose_detector(cfg, device=device)
     if config["explain"]:
         explainable(detector)
-    detector = detector.with_decision(decided(detector.checkpoint.decision, config))
-    header = describe(detector, by_command=config["threshold"] is not None)
+    detector = detector.with_decision(decision_of_command(detector.checkpoint.decision, config))
+    header = describe_detector(detector, by_command=config["threshold"] is not None)
     return UploadPredictor(
         detector=detector,
         about=facts_to_show(header, file=detector.path.name),

@@ -91,7 +91,9 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     content = kind.make(detector, json.dumps(make_notes(detector, checkpoint, fingerprints)))
     exported = kind.open(content)
     found = check(detector, exported, tolerance=config["tolerance"])
-    speed = race({"PyTorch": detector, kind.engine: exported}, detector.input, repeats=config["repeats"])
+    speed = compare_speed(
+        {"PyTorch": detector, kind.engine: exported}, detector.input, repeats=config["repeats"]
+    )
     with atomic_path(output, durable=True) as part:
         part.write_bytes(content)
     file = {
@@ -161,7 +163,7 @@ def check(detector: Detector, exported: Run, *, tolerance: float) -> dict[str, A
     }
 
 
-def race(sides: Mapping[str, Run], spec: InputSpec, *, repeats: int) -> dict[str, Any] | None:
+def compare_speed(sides: Mapping[str, Run], spec: InputSpec, *, repeats: int) -> dict[str, Any] | None:
     """Windows a second of each side, in turns on the same crops and threads; None if repeats is 0.
 
     A first round is not counted.

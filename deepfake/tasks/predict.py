@@ -24,10 +24,10 @@ from deepfake.errors import SomeFailed, UserError
 from deepfake.io import disk_is_full, short_path
 from deepfake.parallel import keep_freed_memory, progress_bar
 from deepfake.prediction.detector import LoadedDetector
-from deepfake.prediction.inputs import Found, collect
+from deepfake.prediction.inputs import InputFile, collect
 from deepfake.prediction.journal import Journal
-from deepfake.prediction.outputs import Artifacts, explainable, page_of
-from deepfake.prediction.predictor import Judged, predict_files
+from deepfake.prediction.outputs import FileOutputs, explainable, page_of
+from deepfake.prediction.predictor import ScoredFile, predict_files
 from deepfake.reports.prediction_page import ModelFacts, Tally, write_index_page
 from deepfake.reports.predictions import SCHEMA, write_predictions
 from deepfake.reports.runs import environment
@@ -40,9 +40,9 @@ from deepfake.tasks.build import choose_detector, make_executor, make_limits, pi
 log = logging.getLogger(__name__)
 
 JOURNAL = "records.jsonl"
-SPILL = "faces_"
+FACES_FOLDER = "faces_"
 LOG_EVERY_S = 60  # where nobody sees the progress bar
-TOLD = 20  # files whose prob is told on the terminal
+NUM_LOGGED = 20  # files whose probability is logged at the end
 
 
 def main(cfg: DictConfig, run_dir: Path) -> None:
@@ -57,19 +57,19 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     detector = choose_detector(cfg, device=device)
     if config["explain"]:
         explainable(detector)
-    detector = detector.with_decision(decided(detector.checkpoint.decision, config))
+    detector = detector.with_decision(decision_of_command(detector.checkpoint.decision, config))
     files = collect(config["input"], recursive=config["recursive"])
     wanted = {name: config[name] for name in ("pages", "annotate", "explain")}
     journal = Journal(run_dir / JOURNAL, f"{detector.job} {json.dumps(wanted)}", resume=config["resume"])
-    todo = left_to_do(journal, files) if config["resume"] else files
-    header = describe(detector, by_command=config["threshold"] is not None)
-    artifacts = Artifacts(run_dir, ModelFacts.from_header(header), **wanted)
-    for left in run_dir.glob(f"{SPILL}*"):  # by a run that was killed here
+    todo = unfinished_files(journal, files) if config["resume"] else files
+    header = describe_detector(detector, by_command=config["threshold"] is not None)
+    outputs = FileOutputs(run_dir, ModelFacts.from_header(header), **wanted)
+    for left in run_dir.glob(f"{FACES_FOLDER}*"):  # by a run that was killed here
         shutil.rmtree(left, ignore_errors=True)
-    with explain_early_end(run_dir, partial(going_on, run_dir, journal, files)):
+    with explain_early_end(run_dir, partial(resume_hint, run_dir, journal, files)):
         try:
             with (
-                TemporaryDirectory(dir=run_dir, prefix=SPILL, ignore_cleanup_errors=True) as folder,
+                TemporaryDirectory(dir=run_dir, prefix=FACES_FOLDER, ignore_cleanup_errors=True) as folder,
                 closing(
                     predict_files(
                         detector,
@@ -82,18 +82,18 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
                 ) as results,
                 closing(with_progress(results, len(todo))) as watched,
             ):
-                for judged in watched:
-                    if judged.faces is not None:
+                for scored in watched:
+                    if scored.faces is not None:
                         # before the file counts as finished, so that a resumed run lacks none of it
-                        artifacts.write(judged.found.path, judged.prediction, judged.faces, detector)
-                    journal.add(judged)
-                    del judged  # else its faces would stay while the next file is judged
+                        outputs.write(scored.found.path, scored.prediction, scored.faces, detector)
+                    journal.add(scored)
+                    del scored  # otherwise its faces would stay in memory while the next file is scored
         except BaseException as err:
             if journal.entries and not disk_is_full(err):
                 write_reports(run_dir, header, journal, files)
             raise
         failed = write_reports(run_dir, header, journal, files)
-    tell(journal.predictions(files[:TOLD]))
+    log_predictions(journal.predictions(files[:NUM_LOGGED]))
     log.info("results in %s", short_path(run_dir))
     if failed:
         raise SomeFailed(
@@ -112,8 +112,8 @@ def check_resume(resume: Any) -> None:
         raise UserError("resume=true: say which run goes on: hydra.run.dir=outputs/predict/NAME")
 
 
-def left_to_do(journal: Journal, files: Sequence[Found]) -> list[Found]:
-    """The files that a resumed run has not finished, or that have changed since."""
+def unfinished_files(journal: Journal, files: Sequence[InputFile]) -> list[InputFile]:
+    """The files that a resumed run has not finished, or that have changed since then."""
     left = [found for found in files if not journal.holds(found)]
     for found in left:
         journal.forget(found)
@@ -121,14 +121,14 @@ def left_to_do(journal: Journal, files: Sequence[Found]) -> list[Found]:
     return left
 
 
-def with_progress(results: Iterator[Judged], total: int) -> Generator[Judged]:
-    """The same, with a progress bar, or a line a minute where there is no terminal."""
+def with_progress(results: Iterator[ScoredFile], total: int) -> Generator[ScoredFile]:
+    """The results, with a progress bar, or with one line per minute if there is no terminal."""
     start = logged = time.monotonic()
     with progress_bar(TextColumn("{task.fields[pace]}")) as progress:
         task = progress.add_task("scoring", total=total, pace="")
-        for count, judged in enumerate(results, 1):
-            yield judged
-            del judged
+        for count, scored in enumerate(results, 1):
+            yield scored
+            del scored
             pace = f"{count / (time.monotonic() - start):.2f} files/s"
             progress.update(task, advance=1, pace=pace)
             if not progress.console.is_terminal and time.monotonic() - logged > LOG_EVERY_S:
@@ -136,7 +136,7 @@ def with_progress(results: Iterator[Judged], total: int) -> Generator[Judged]:
                 log.info("scoring: %d of %d, %s", count, total, pace)
 
 
-def describe(detector: LoadedDetector, *, by_command: bool) -> dict[str, Any]:
+def describe_detector(detector: LoadedDetector, *, by_command: bool) -> dict[str, Any]:
     """What predictions.json says of the detector and its decision; by_command: the threshold was given."""
     checkpoint, stamp = detector.checkpoint, detector.checkpoint.protocol
     fitted = stamp is not None and not by_command
@@ -160,7 +160,9 @@ def describe(detector: LoadedDetector, *, by_command: bool) -> dict[str, Any]:
     }
 
 
-def write_reports(run_dir: Path, header: Mapping[str, Any], journal: Journal, files: Sequence[Found]) -> int:
+def write_reports(
+    run_dir: Path, header: Mapping[str, Any], journal: Journal, files: Sequence[InputFile]
+) -> int:
     """Everything in the run folder that tells of all files, as far as they are finished; how many failed."""
     done = [entry for found in files if (entry := journal.entries.get(str(found.path)))]
     failed = sum(not entry.ok for entry in done)
@@ -181,8 +183,8 @@ def write_reports(run_dir: Path, header: Mapping[str, Any], journal: Journal, fi
     return failed
 
 
-def going_on(run_dir: Path, journal: Journal, files: Sequence[Found]) -> str:
-    """How far an ended run got and how to resume it."""
+def resume_hint(run_dir: Path, journal: Journal, files: Sequence[InputFile]) -> str:
+    """How far a run got that ended early, and how to resume it."""
     done = sum(str(found.path) in journal.entries for found in files)
     return (
         f"{done} of {len(files)} files are finished, see {short_path(run_dir)}; "
@@ -190,14 +192,14 @@ def going_on(run_dir: Path, journal: Journal, files: Sequence[Found]) -> str:
     )
 
 
-def tell(predictions: Iterator[Prediction]) -> None:
-    """A line a file on the terminal."""
+def log_predictions(predictions: Iterator[Prediction]) -> None:
+    """Log one line per file."""
     for prediction in predictions:
         prob = "  -  " if prediction.prob is None else f"{prediction.prob:.3f}"
         log.info("%s  %-12s  %s  %s", prob, prediction.verdict, prediction.file, prediction.reason)
 
 
-def decided(decision: Decision, config: Mapping[str, Any]) -> Decision:
+def decision_of_command(decision: Decision, config: Mapping[str, Any]) -> Decision:
     """The checkpoint's decision with what the command sets; a threshold is one of stated probs."""
     rules: dict[str, Collection[str]] = {"window_rule": WINDOW_RULES, "track_rule": TRACK_RULES}
     for name, known in rules.items():

@@ -18,7 +18,7 @@ import pytest
 from extracted import extracted_faces
 from playwright.sync_api import Browser, Page
 
-from deepfake.prediction.predictor import judge
+from deepfake.prediction.predictor import predict_faces
 from deepfake.training.checkpoint import read_detector
 from deepfake.video.write import write_video
 
@@ -105,7 +105,7 @@ def test_twenty_requests_at_once_get_each_the_answer_of_its_own_file(
     assert uploads(folder) == []
     detector, settings = read_detector(checkpoint)
     direct = {
-        file: judge(detector, settings, str(file), extracted_faces(file, settings.faces))
+        file: predict_faces(detector, settings, str(file), extracted_faces(file, settings.faces))
         for file in set(files)
     }
     assert len({prediction.prob for prediction in direct.values()}) == len(direct) > 5
@@ -188,7 +188,7 @@ def test_a_dropped_video_is_uploaded_judged_and_shown(
     known = "uploading|next in the queue|reading|looking for faces|scoring|drawing the video"
     assert any(re.fullmatch(known, step) for step in steps), steps
     detector, settings = read_detector(checkpoint)
-    direct = judge(detector, settings, "", extracted_faces(videos[0], settings.faces))
+    direct = predict_faces(detector, settings, "", extracted_faces(videos[0], settings.faces))
     assert direct.prob is not None
     assert verdict.inner_text().lower() == direct.verdict
     assert card.locator(".chip").inner_text() == f"{direct.verdict} {direct.prob:.3f}"

@@ -18,7 +18,7 @@ from deepfake.app.jobs import Task, UploadPredictor
 from deepfake.app.uploads import Limits
 from deepfake.errors import DecodeError, UserError
 from deepfake.prediction.detector import load_detector
-from deepfake.prediction.predictor import judge
+from deepfake.prediction.predictor import predict_faces
 from deepfake.reports.prediction_page import ModelFacts
 from deepfake.tasks.app import make_predictor
 from deepfake.video.write import write_video
@@ -58,7 +58,7 @@ def test_an_answer_is_the_direct_prediction_with_all_its_files(
     found = made(task(tmp_path, video))
     detector = made.detector
     faces = extracted_faces(video, detector.checkpoint.faces)
-    direct = judge(detector.detector, detector.checkpoint, "film.mov", faces).to_dict()
+    direct = predict_faces(detector.detector, detector.checkpoint, "film.mov", faces).to_dict()
     about = found["prediction"].pop("about")
     assert direct.pop("about").items() <= about.items()
     assert about["bytes"] == video.stat().st_size

@@ -6,20 +6,20 @@ from pathlib import Path
 import pytest
 
 from deepfake.prediction.detector import sha256
-from deepfake.prediction.inputs import Found
+from deepfake.prediction.inputs import InputFile
 from deepfake.prediction.journal import Journal
-from deepfake.prediction.predictor import Judged, Stamp
+from deepfake.prediction.predictor import ScoredFile, Stamp
 from deepfake.scoring.prediction import Prediction
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Found:
+def file(tmp_path: Path) -> InputFile:
     path = tmp_path / "clip.mp4"
     path.write_bytes(b"some frames")
-    return Found(path)
+    return InputFile(path)
 
 
-def judged(found: Found, *, prob: float | None = 0.5, reason: str = "") -> Judged:
+def judged(found: InputFile, *, prob: float | None = 0.5, reason: str = "") -> ScoredFile:
     """What a run says of a file as it is now."""
     now = found.path.stat()
     stamp = Stamp(now.st_size, now.st_mtime_ns, sha256(found.path))
@@ -27,15 +27,15 @@ def judged(found: Found, *, prob: float | None = 0.5, reason: str = "") -> Judge
     said = Prediction(
         file=found.name, status=status, prob=prob, verdict="fake", reason=reason, about=stamp.facts()
     )
-    return Judged(found, said, stamp=stamp)
+    return ScoredFile(found, said, stamp=stamp)
 
 
-def probs(journal: Journal, *files: Found) -> list[float | None]:
+def probs(journal: Journal, *files: InputFile) -> list[float | None]:
     return [prediction.prob for prediction in journal.predictions(files)]
 
 
 def test_what_was_written_is_there_when_the_run_goes_on_and_gone_when_it_starts_anew(
-    file: Found, tmp_path: Path
+    file: InputFile, tmp_path: Path
 ) -> None:
     place = tmp_path / "records.jsonl"
     done = judged(file)
@@ -48,8 +48,10 @@ def test_what_was_written_is_there_when_the_run_goes_on_and_gone_when_it_starts_
     assert not place.exists()
 
 
-def test_a_line_that_a_killed_run_left_unfinished_costs_its_file_only(file: Found, tmp_path: Path) -> None:
-    place, other = tmp_path / "records.jsonl", Found(tmp_path / "other.mp4")
+def test_a_line_that_a_killed_run_left_unfinished_costs_its_file_only(
+    file: InputFile, tmp_path: Path
+) -> None:
+    place, other = tmp_path / "records.jsonl", InputFile(tmp_path / "other.mp4")
     other.path.write_bytes(b"other frames")
     first = Journal(place, "job", resume=False)
     first.add(judged(file))
@@ -64,7 +66,7 @@ def test_a_line_that_a_killed_run_left_unfinished_costs_its_file_only(file: Foun
         assert probs(Journal(place, "job", resume=True), other, file) == [0.25, 0.5]
 
 
-def test_lines_that_are_not_ours_are_passed_over(file: Found, tmp_path: Path) -> None:
+def test_lines_that_are_not_ours_are_passed_over(file: InputFile, tmp_path: Path) -> None:
     place = tmp_path / "records.jsonl"
     Journal(place, "job", resume=False).add(judged(file))
     place.write_bytes(b'no json\n[]\n{"job": "job"}\n' + place.read_bytes())
@@ -72,7 +74,7 @@ def test_lines_that_are_not_ours_are_passed_over(file: Found, tmp_path: Path) ->
 
 
 def test_a_file_that_changed_is_done_anew_and_one_that_was_only_touched_is_not(
-    file: Found, tmp_path: Path
+    file: InputFile, tmp_path: Path
 ) -> None:
     journal = Journal(tmp_path / "records.jsonl", "job", resume=False)
     journal.add(judged(file))
@@ -88,7 +90,7 @@ def test_a_file_that_changed_is_done_anew_and_one_that_was_only_touched_is_not(
 
 
 def test_a_file_that_could_not_be_read_is_tried_again_and_the_last_line_counts(
-    file: Found, tmp_path: Path
+    file: InputFile, tmp_path: Path
 ) -> None:
     place = tmp_path / "records.jsonl"
     journal = Journal(place, "job", resume=False)
@@ -102,7 +104,7 @@ def test_a_file_that_could_not_be_read_is_tried_again_and_the_last_line_counts(
     assert probs(journal, file) == []
 
 
-def test_one_small_picture_is_kept_of_those_that_were_cut_out(tmp_path: Path, file: Found) -> None:
+def test_one_small_picture_is_kept_of_those_that_were_cut_out(tmp_path: Path, file: InputFile) -> None:
     import numpy as np
 
     from deepfake.faces.crops import decode_jpeg, encode_jpeg

@@ -15,7 +15,7 @@ import onnxruntime
 import pytest
 import torch
 
-from benchmarks.windows import awaken
+from benchmarks.windows import warm_up
 from deepfake.errors import UserError
 from deepfake.faces.settings import FaceSettings
 from deepfake.models.detector import Detector
@@ -55,7 +55,7 @@ def crops() -> torch.Tensor:
 def detector(crops: torch.Tensor) -> Detector:
     torch.manual_seed(0)
     made = Detector(Meso4(image_size=32), partial(LSTMHead, hidden_size=8), SPEC).eval()
-    awaken(made, crops)
+    warm_up(made, crops)
     return made
 
 

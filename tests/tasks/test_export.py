@@ -14,7 +14,7 @@ from extracted import extracted_faces
 from omegaconf import DictConfig
 
 from benchmarks.films import Film
-from benchmarks.windows import awaken
+from benchmarks.windows import warm_up
 from deepfake.config import build, to_plain
 from deepfake.data.crops import to_tensor, window_crops
 from deepfake.errors import Stopped, UserError
@@ -22,11 +22,11 @@ from deepfake.faces.settings import FaceSettings
 from deepfake.faces.video_faces import VideoFaces
 from deepfake.models.detector import Detector
 from deepfake.prediction.detector import load_detector
-from deepfake.prediction.predictor import judge
+from deepfake.prediction.predictor import predict_faces
 from deepfake.records import InputSpec
 from deepfake.scoring.decision import Decision
 from deepfake.tasks import export, predict
-from deepfake.tasks.export import check, race, random_crops
+from deepfake.tasks.export import check, compare_speed, random_crops
 from deepfake.training.checkpoint import Checkpoint, read_detector
 
 Composed = Callable[..., DictConfig]
@@ -72,7 +72,7 @@ class Untrained:
         some = [window_crops(own, range(16), detector.input) for own in self.faces.values()]
         frames = to_tensor(np.concatenate(some))
         blotches = random_crops(1, 64, SIZES[model], torch.Generator().manual_seed(2))[0]
-        awaken(detector.eval(), torch.cat([frames, blotches]))
+        warm_up(detector.eval(), torch.cat([frames, blotches]))
         windows = np.arange(len(frames)).reshape(-1, detector.input.window)
         logits = detector.score(windows, lambda rows: frames[torch.from_numpy(rows)])
         linear = detector.head.linear
@@ -107,7 +107,7 @@ def test_an_onnx_file_says_of_videos_what_pytorch_says(
     assert loaded.input == detector.input
     windows: list[tuple[float, float]] = []
     for name, own in faces.items():
-        ours, theirs = judge(detector, checkpoint, name, own), judge(loaded, same, name, own)
+        ours, theirs = predict_faces(detector, checkpoint, name, own), predict_faces(loaded, same, name, own)
         assert ours.prob is not None
         assert theirs.prob is not None
         assert abs(ours.prob - theirs.prob) <= 1e-4
@@ -277,9 +277,9 @@ def test_speed_is_windows_a_second_of_calls_of_as_many_frames() -> None:
         seen.append(tuple(crops.shape))
         return crops.float().mean(dim=(1, 2, 3, 4))
 
-    speed = race({"one": run, "other": run}, spec, repeats=2)
+    speed = compare_speed({"one": run, "other": run}, spec, repeats=2)
     assert speed is not None
     assert seen == [(4, 8, 3, 32, 32)] * 6
     assert (speed["windows"], speed["frames"], speed["threads"]) == (4, 8, torch.get_num_threads())
     assert list(speed["windows_per_s"]) == ["one", "other"]
-    assert race({"one": run}, spec, repeats=0) is None
+    assert compare_speed({"one": run}, spec, repeats=0) is None

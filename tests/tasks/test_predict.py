@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from deepfake.errors import SomeFailed, Stopped, UserError
 from deepfake.faces.video_faces import VideoFaces
 from deepfake.prediction.journal import Journal
-from deepfake.prediction.outputs import Artifacts
+from deepfake.prediction.outputs import FileOutputs
 from deepfake.scoring.prediction import Prediction
 from deepfake.tasks import predict
 
@@ -104,11 +104,11 @@ def test_artifacts_are_written_with_the_faces_at_hand_before_a_file_counts_as_fi
     told = []
 
     def write(
-        artifacts: Artifacts, source: Path, prediction: Prediction, faces: VideoFaces, _: object
+        artifacts: FileOutputs, source: Path, prediction: Prediction, faces: VideoFaces, _: object
     ) -> None:
         told.append((prediction.file, len(faces.table), (artifacts.run_dir / predict.JOURNAL).exists()))
 
-    monkeypatch.setattr(Artifacts, "write", write)
+    monkeypatch.setattr(FileOutputs, "write", write)
     bad = tmp_path / "bad.mp4"
     bad.write_text("no video")
     with pytest.raises(SomeFailed):

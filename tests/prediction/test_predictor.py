@@ -7,7 +7,7 @@ import pytest
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.video_faces import SCHEMA, VideoFaces
 from deepfake.prediction.detector import LoadedDetector
-from deepfake.prediction.predictor import ENOUGH_FRAMES, interval, judge, score_faces, spans
+from deepfake.prediction.predictor import ENOUGH_FRAMES, interval, predict_faces, score_faces, spans
 from deepfake.records import VideoInfo
 from deepfake.scoring.aggregate import WindowScores
 from deepfake.scoring.bootstrap import window_interval
@@ -67,11 +67,11 @@ def people_on(*frames: Sequence[int]) -> VideoFaces:
 
 def test_a_person_seen_briefly_is_scored_or_counted(detector: LoadedDetector) -> None:
     faces = people_on(range(100), range(ENOUGH_FRAMES), range(ENOUGH_FRAMES - 1), range(3))
-    found = judge(detector.detector, detector.checkpoint, "clip.mp4", faces)
+    found = predict_faces(detector.detector, detector.checkpoint, "clip.mp4", faces)
     assert [track.track for track in found.tracks] == [0, 1]
     assert found.reason == "not scored, since seen on fewer than 16 sampled frames: 2 people"
     assert found.verdict in ("fake", "real")
-    alone = judge(detector.detector, detector.checkpoint, "clip.mp4", people_on(range(3), range(2)))
+    alone = predict_faces(detector.detector, detector.checkpoint, "clip.mp4", people_on(range(3), range(2)))
     assert ([track.frames for track in alone.tracks], alone.reason) == ([3, 2], "")
 
 
@@ -110,7 +110,7 @@ def test_a_prediction_tells_the_file_s_facts_and_where_the_track_s_prob_may_lie(
     detector: LoadedDetector,
 ) -> None:
     faces = faces_on(range(8), range(8))
-    found = judge(detector.detector, detector.checkpoint, "clip.mp4", faces, {"sha256": "0" * 64})
+    found = predict_faces(detector.detector, detector.checkpoint, "clip.mp4", faces, {"sha256": "0" * 64})
     assert found.about == {
         "sha256": "0" * 64,
         "width": 320,

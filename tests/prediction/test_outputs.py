@@ -122,7 +122,7 @@ def test_wishes_that_cannot_be_met_are_refused_at_once(
 ) -> None:
     model = ModelFacts(checkpoint="", threshold=0.5, threshold_origin="")
     with pytest.raises(UserError, match=text):
-        artifacts.Artifacts(tmp_path, model, **wish)
+        artifacts.FileOutputs(tmp_path, model, **wish)
 
 
 def test_heat_lies_on_the_part_of_the_face_that_the_detector_saw_in_that_frame(

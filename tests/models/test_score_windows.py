@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.windows import awaken
+from benchmarks.windows import warm_up
 from deepfake.data.windows import TrackFrames, eval_windows
 from deepfake.models.detector import Detector, score_windows
 from deepfake.models.efficientnet import EfficientNet
@@ -47,7 +47,7 @@ def test_windows_that_share_frames_score_as_each_does_alone(
     torch.manual_seed(0)
     spec = InputSpec(size=32, margin=1.3, mean=(0.5,) * 3, std=(0.2,) * 3, window=4, stride=stride)
     detector = Detector(BACKBONES[backbone](), HEADS[head], spec).eval()
-    awaken(detector, crops)
+    warm_up(detector, crops)
     rows = np.array(
         [window.rows for window in eval_windows(track_with_gaps(), spec, max_windows=None, hop=1)]
     )
