@@ -3,6 +3,11 @@
 from collections.abc import Iterator
 
 
+def error_line(err: BaseException) -> str:
+    """An error as one line for a table."""
+    return f"{type(err).__name__}: {err}".splitlines()[0]
+
+
 def chain_of(err: BaseException | None) -> Iterator[BaseException]:
     """An error and those that led to it, newest first, each once even if the chain is a ring."""
     seen: set[int] = set()

@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 from deepfake.faces.extract import Extracted, extract_faces
 from deepfake.faces.main_face import try_mask_shares
 from deepfake.faces.settings import FaceSettings
-from deepfake.faces.store import read_faces, write_arrow
-from deepfake.faces.video_faces import VideoFaces
+from deepfake.faces.store import write_arrow
+from deepfake.faces.video_faces import VideoFaces, read_faces
 
 
 def extracted_faces(path: Path, settings: FaceSettings) -> VideoFaces:

@@ -19,8 +19,8 @@ from deepfake.data.augment import Sample, WindowTransform
 from deepfake.data.crops import fit, to_tensor, window_crops, window_landmarks
 from deepfake.data.distortions import ClipDistortion
 from deepfake.faces.crops import decode_jpeg
-from deepfake.faces.store import FaceStore, read_faces
-from deepfake.faces.video_faces import VideoFaces
+from deepfake.faces.store import FaceStore
+from deepfake.faces.video_faces import VideoFaces, read_faces
 from deepfake.records import InputSpec, Window
 
 

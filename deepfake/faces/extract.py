@@ -21,7 +21,6 @@ import pyarrow as pa
 from deepfake.faces.association import Tracklet
 from deepfake.faces.crops import around, cut, encode_jpeg, smooth, square_around
 from deepfake.faces.detector import Detector, detect_clip, shared_detector
-from deepfake.faces.main_face import try_mask_shares
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.tracker import Shot, Tracker, box_array, make_tracker
 from deepfake.faces.video_faces import SCHEMA, VideoFaces, to_table
@@ -109,6 +108,8 @@ def extract_faces(
         )
         mask_error = ""
         if mask is not None:
+            from deepfake.faces.main_face import try_mask_shares  # which only corpora with masks need
+
             with timer.stage("mask"):
                 without_crops = replace(faces, table=to_table([row | {"jpeg": b""} for row in rows]))
                 shares, mask_error = try_mask_shares(without_crops, mask)

@@ -21,7 +21,7 @@ from deepfake.errors import UserError
 from deepfake.faces.main_face import Choice, check_rule, choose
 from deepfake.faces.remote_store import fetch
 from deepfake.faces.settings import FaceSettings
-from deepfake.faces.video_faces import VideoFaces, file_of, put_metadata, read_metadata
+from deepfake.faces.video_faces import NO_FACE, VideoFaces, file_of, put_metadata, read_faces, read_metadata
 from deepfake.io import DISK_FULL, atomic_path, file_lock, storable, write_csv
 from deepfake.records import FAKE, Video
 
@@ -59,7 +59,6 @@ MANIFEST_SCHEMA = pa.schema(
         ("reason", pa.string()),  # why a video gave nothing; empty if it gave faces
     ]
 )
-NO_FACE = "no face found in {} sampled frames"
 MISSED = "the manipulated face was not tracked: the best track holds {:.0%} of the mask"
 
 
@@ -112,7 +111,7 @@ class FaceStore:
         return self.urls.get(self.split_key(key)[0])
 
     def fetch(self, keys: Sequence[str]) -> dict[str, str]:
-        """Copy what is lacking here of the videos that really lie elsewhere; see mirror.fetch."""
+        """Copy what is lacking here of the videos that really lie elsewhere; see remote_store.fetch."""
         reasons: dict[str, str] = {}
         for part, url in self.urls.items():
             owned = {own: key for key in keys for owner, own in [self.split_key(key)] if owner == part}
@@ -230,11 +229,6 @@ class FaceStore:
         if main_face == "partner" and video.label == FAKE and video.partner in readable:
             partner = self.read(video.partner)
         return choose(faces, rule=main_face, partner=partner)
-
-
-def read_faces(path: Path) -> VideoFaces:
-    """A store file, memory-mapped: crops are read from disk when they are asked for."""
-    return VideoFaces.from_file(path)
 
 
 def read_about(path: Path) -> dict[str, Any]:

@@ -9,25 +9,23 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from deepfake.faces.appearance import (
-    face_histogram,
-    histogram_distance,
-    scene_histograms,
-    shot_boundaries,
-    split_frames,
-)
 from deepfake.faces.association import (
     MAX_COVER,
     HistogramOf,
     Tracklet,
     boxes_of,
     covered,
+    face_histogram,
+    histogram_distance,
     join_clips_by_position,
     jump,
     least_covered_steps,
     match,
+    scene_histograms,
+    shot_boundaries,
     speed_of,
     split_changed,
+    split_frames,
     track_clip_by_position,
     track_shot,
 )

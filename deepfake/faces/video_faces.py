@@ -35,6 +35,7 @@ SCHEMA = pa.schema(
 )
 LIBRARIES = ("facenet-pytorch", "torch", "decord", "av", "opencv-python-headless", "simplejpeg", "pyarrow")
 METADATA_KEY = b"deepfake"
+NO_FACE = "no face found in {} sampled frames"
 MAX_NAME_BYTES = 200  # of 255: suffix, lock and unfinished file need room too
 
 
@@ -93,12 +94,6 @@ class VideoFaces:
         return put_metadata(self.table, about)
 
     @classmethod
-    def from_file(cls, path: Path) -> VideoFaces:
-        """What a file of such a table holds, memory-mapped: crops are read when they are asked for."""
-        with pa.memory_map(str(path)) as source:
-            return cls.from_table(pa.ipc.open_file(source).read_all())
-
-    @classmethod
     def from_table(cls, table: pa.Table) -> VideoFaces:
         """Inverse of with_metadata."""
         about = read_metadata(table.schema)
@@ -111,6 +106,12 @@ class VideoFaces:
             None if shares is None else tuple(shares),
             about["source_bytes"],
         )
+
+
+def read_faces(path: Path) -> VideoFaces:
+    """A file of such a table, memory-mapped: crops are read from the disk when they are needed."""
+    with pa.memory_map(str(path)) as source:
+        return VideoFaces.from_table(pa.ipc.open_file(source).read_all())
 
 
 def to_table(rows: list[dict[str, Any]]) -> pa.Table:

@@ -37,7 +37,7 @@ import cloudpickle
 import psutil
 from rich import progress
 
-from deepfake.errors import UserError
+from deepfake.errors import UserError, error_line
 
 MAX_DEATHS = 2  # of workers by one item
 MAX_UNREAD = 16  # results that wait for the caller before workers do
@@ -64,7 +64,7 @@ class Failure:
     @property
     def reason(self) -> str:
         """One line for a table."""
-        return f"{type(self.error).__name__}: {self.error}".splitlines()[0]
+        return error_line(self.error)
 
 
 @dataclass(frozen=True, slots=True)

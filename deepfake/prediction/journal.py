@@ -14,7 +14,6 @@ from typing import Any
 from deepfake.prediction.detector import sha256
 from deepfake.prediction.inputs import InputFile
 from deepfake.prediction.predictor import ScoredFile
-from deepfake.reports.html import image_uri
 from deepfake.scoring.prediction import FaceShot, Prediction
 
 
@@ -123,6 +122,8 @@ def portrait_of(prediction: Prediction) -> dict[str, Any] | None:
     """The face that decided, reduced, with JPEG as text."""
     if not prediction.suspicious:
         return None
+    from deepfake.reports.html import image_uri
+
     shot = prediction.suspicious[0]
     jpeg = image_uri(shot.jpeg).partition(",")[2]
     return {"track": shot.track, "frame": shot.frame, "time_s": shot.time_s, "prob": shot.prob, "jpeg": jpeg}

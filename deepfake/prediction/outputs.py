@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deepfake.errors import DecodeError, UserError
 from deepfake.faces.video_faces import VideoFaces
 from deepfake.models.detector import Detector
 from deepfake.prediction.detector import LoadedDetector
-from deepfake.prediction.explain import EXPLANATIONS, check_explanation, with_heat
 from deepfake.prediction.predictor import middle_row
-from deepfake.reports.annotate import write_annotated
-from deepfake.reports.prediction_page import ModelFacts, page_name, write_video_page
 from deepfake.scoring.prediction import Prediction
+
+if TYPE_CHECKING:  # what makes pages, copies and heat maps is imported when one is asked for
+    from deepfake.reports.prediction_page import ModelFacts
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,10 @@ class FileOutputs:
     explain: bool | str = False
 
     def __post_init__(self) -> None:
-        check_explanation(self.explain)
+        if self.explain:
+            from deepfake.prediction.explain import check_explanation
+
+            check_explanation(self.explain)
         if self.explain and not self.pages:
             raise UserError("explain: heat maps stand on the pages of files: pages=true")
 
@@ -46,10 +50,14 @@ class FileOutputs:
 
         A copy that cannot be made, since the video breaks where no frame was looked at, is only warned of.
         """
+        from deepfake.reports.prediction_page import page_name, write_video_page
+
         folder, name = self.run_dir / FOLDER, page_name(prediction.file)
         folder.mkdir(parents=True, exist_ok=True)
         copy = ""
         if self.annotate:
+            from deepfake.reports.annotate import write_annotated
+
             try:
                 copy = write_annotated(
                     folder, f"{name}_annotated", source, prediction, faces, threshold=self.model.threshold
@@ -57,6 +65,8 @@ class FileOutputs:
             except DecodeError as err:
                 log.warning("no annotated copy: %s", err)
         if self.explain:
+            from deepfake.prediction.explain import EXPLANATIONS, with_heat
+
             maps = EXPLANATIONS[self.explain]
             prediction = with_heat(prediction, explainable(detector), faces, heat_maps=maps)
         if self.pages:
@@ -84,5 +94,7 @@ def explainable(detector: LoadedDetector) -> Detector:
 
 def page_of(run_dir: Path, prediction: Prediction) -> str:
     """Path of a file's page within the run folder, empty if it has none."""
+    from deepfake.reports.prediction_page import page_name
+
     page = f"{FOLDER}/{page_name(prediction.file)}.html"
     return page if (run_dir / page).is_file() else ""

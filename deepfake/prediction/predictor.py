@@ -10,22 +10,19 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from deepfake.data.crops import to_tensor, window_crops
 from deepfake.data.windows import scored_windows, track_frames
-from deepfake.errors import DecodeError, UserError
+from deepfake.errors import DecodeError, UserError, error_line
 from deepfake.faces.extract import Extracted, extract_faces
 from deepfake.faces.settings import FaceSettings
-from deepfake.faces.store import NO_FACE, read_faces
-from deepfake.faces.video_faces import VideoFaces
+from deepfake.faces.video_faces import NO_FACE, VideoFaces, read_faces
 from deepfake.io import disk_is_full, storable
-from deepfake.parallel import Executor, Failure
 from deepfake.prediction.detector import ENOUGH_FRAMES, LoadedDetector, Scorer, sha256
-from deepfake.prediction.inputs import InputFile
 from deepfake.records import VideoInfo
 from deepfake.scoring.aggregate import WindowScores, score_tracks
 from deepfake.scoring.bootstrap import window_interval
@@ -33,6 +30,10 @@ from deepfake.scoring.decision import Decision
 from deepfake.scoring.prediction import FaceShot, Prediction, TrackPrediction, WindowPrediction
 from deepfake.training.checkpoint import Checkpoint
 from deepfake.video.limits import LIMITS, Limits, check_file
+
+if TYPE_CHECKING:  # the library does without worker processes
+    from deepfake.parallel import Executor
+    from deepfake.prediction.inputs import InputFile
 
 # The faces of one file and a detector: its prob and verdict, its people, its telling faces.
 
@@ -275,7 +276,7 @@ def read_file(
     except (OSError, DecodeError) as err:
         if disk_is_full(err):
             raise
-        return FileRead(reason=Failure(err).reason)
+        return FileRead(reason=error_line(err))
     if (after.st_size, after.st_mtime_ns, after.st_ino) != (stamp.bytes, stamp.mtime_ns, before.st_ino):
         if faces is not None:
             faces.unlink(missing_ok=True)
@@ -295,7 +296,7 @@ def try_extraction(path: Path, folder: Path, extract: Callable[..., Extracted]) 
         if disk_is_full(err):
             raise
         # decoders raise many kinds of errors, and a bad file must not affect the others
-        return None, Failure(err).reason
+        return None, error_line(err)
     return into, ""
 
 
@@ -344,6 +345,8 @@ def predict_files(
     the next one is asked for. Raises what the executor raises, UserError of a worker, and its error if the
     disk of folder is full; everything else that goes wrong with a file is its reason.
     """
+    from deepfake.parallel import Failure
+
     by_path = {found.path.absolute(): found for found in files if not found.trouble}
     for found in files:
         if found.trouble:

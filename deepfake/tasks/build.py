@@ -7,33 +7,32 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from omegaconf import DictConfig
-from pytorch_lightning.callbacks import Callback
 
 from deepfake.config import NETS, build, to_plain
-from deepfake.corpora.protocols import Protocol
-from deepfake.data.augment import WindowTransform
-from deepfake.data.datamodule import FaceDataModule
 from deepfake.data.windows import EvalSettings
 from deepfake.errors import UserError
-from deepfake.faces.fill import Filled, fill_store
-from deepfake.faces.remote_store import cache_folder, is_url
 from deepfake.faces.settings import FaceSettings
-from deepfake.faces.store import FaceStore
 from deepfake.models.detector import Detector
-from deepfake.models.published import read_weights
 from deepfake.models.weights import Weights, load_weights
 from deepfake.parallel import Executor, stop_server
 from deepfake.prediction.detector import LoadedDetector, load_detector
 from deepfake.records import Video
 from deepfake.training.checkpoint import Checkpoint, without_downloads
-from deepfake.training.checkpoint_io import AtomicCheckpoints, KeepSignalHandler
 from deepfake.video.limits import Limits
+
+if TYPE_CHECKING:  # prediction does without stores, loaders and Lightning
+    import pytorch_lightning as pl
+    from pytorch_lightning.callbacks import Callback
+
+    from deepfake.corpora.protocols import Protocol
+    from deepfake.data.augment import WindowTransform
+    from deepfake.data.datamodule import FaceDataModule
+    from deepfake.faces.fill import Filled
+    from deepfake.faces.store import FaceStore
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +62,9 @@ def pick_device(name: str) -> str:
 
 def make_store(data: Mapping[str, Any], settings: FaceSettings) -> FaceStore:
     """The store that cfg.data (plain) names; of joint corpora each one's crops stay in its own."""
+    from deepfake.faces.remote_store import cache_folder, is_url
+    from deepfake.faces.store import FaceStore
+
     places = {"": data["store"]} | {name: part["store"] for name, part in data.get("corpora", {}).items()}
     urls = {part: place for part, place in places.items() if is_url(place)}
     folders = {
@@ -84,6 +86,8 @@ def make_limits(cfg: DictConfig) -> Limits:
 
 def make_fill(cfg: DictConfig, store: FaceStore) -> Callable[[Sequence[Video]], Filled]:
     """The function that extracts what the store lacks of some videos, as cfg asks."""
+    from deepfake.faces.fill import fill_store
+
     executor, device = make_executor(cfg), cfg.parallel.device
     return partial(
         fill_store,
@@ -106,6 +110,8 @@ def make_datamodule(
     seed: int = 0,
 ) -> FaceDataModule:
     """Corpus, store and loaders of cfg.data, for the detector of a checkpoint."""
+    from deepfake.data.datamodule import FaceDataModule
+
     data = to_plain(cfg.data)
     store = make_store(data, checkpoint.faces)
     return FaceDataModule(
@@ -129,6 +135,10 @@ def make_trainer(
     settings: Mapping[str, Any], *, callbacks: Sequence[Callback] = (), **values: Any
 ) -> pl.Trainer:
     """The trainer of cfg.trainer (plain), with atomic checkpoints and the process's own signal handler."""
+    from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+
+    from deepfake.training.checkpoint_io import AtomicCheckpoints, KeepSignalHandler
+
     trainer: pl.Trainer = build(settings, callbacks=[*callbacks, KeepSignalHandler()], **values)
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
         trainer.strategy.checkpoint_io = AtomicCheckpoints()
@@ -181,6 +191,8 @@ def choose_detector(cfg: DictConfig, *, device: str) -> LoadedDetector:
         if "model" in cfg:
             raise UserError("model=…: a checkpoint brings its own model; leave model= away")
         return load_detector(cfg.checkpoint, device=device, faces=faces)
+    from deepfake.models.published import read_weights
+
     if "model" not in cfg:
         raise UserError(f"weights={cfg.weights}: say of which model they are, such as model=meso")
     net = resolve(cfg, read_weights(Path(cfg.weights)))["model"]["net"]

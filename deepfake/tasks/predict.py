@@ -28,9 +28,6 @@ from deepfake.prediction.inputs import InputFile, collect
 from deepfake.prediction.journal import Journal
 from deepfake.prediction.outputs import FileOutputs, explainable, page_of
 from deepfake.prediction.predictor import ScoredFile, predict_files
-from deepfake.reports.prediction_page import ModelFacts, Tally, write_index_page
-from deepfake.reports.predictions import SCHEMA, write_predictions
-from deepfake.reports.runs import environment
 from deepfake.scoring.aggregate import TRACK_RULES, WINDOW_RULES
 from deepfake.scoring.decision import Decision
 from deepfake.scoring.prediction import Prediction
@@ -51,6 +48,8 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     Each file is written down as it is finished, and what is finished is reported however the run ends.
     Raises Stopped if the disk is full, KeyboardInterrupt if interrupted, both with how to go on.
     """
+    from deepfake.reports.prediction_page import ModelFacts
+
     keep_freed_memory()
     config, device = to_plain(cfg), pick_device(cfg.parallel.device)
     check_resume(config["resume"])
@@ -138,6 +137,8 @@ def with_progress(results: Iterator[ScoredFile], total: int) -> Generator[Scored
 
 def describe_detector(detector: LoadedDetector, *, by_command: bool) -> dict[str, Any]:
     """What predictions.json says of the detector and its decision; by_command: the threshold was given."""
+    from deepfake.reports.runs import environment
+
     checkpoint, stamp = detector.checkpoint, detector.checkpoint.protocol
     fitted = stamp is not None and not by_command
     decision = asdict(checkpoint.decision) | {
@@ -164,6 +165,9 @@ def write_reports(
     run_dir: Path, header: Mapping[str, Any], journal: Journal, files: Sequence[InputFile]
 ) -> int:
     """Everything in the run folder that tells of all files, as far as they are finished; how many failed."""
+    from deepfake.reports.prediction_page import ModelFacts, Tally, write_index_page
+    from deepfake.reports.predictions import SCHEMA, write_predictions
+
     done = [entry for found in files if (entry := journal.entries.get(str(found.path)))]
     failed = sum(not entry.ok for entry in done)
     counts = {

@@ -16,7 +16,6 @@ from hydra.errors import InstantiationException
 from torch import Tensor
 
 from deepfake.config import NETS, build
-from deepfake.corpora.leakage import Footprint
 from deepfake.data.windows import EvalSettings
 from deepfake.errors import UserError
 from deepfake.faces.settings import FaceSettings
@@ -200,6 +199,8 @@ def check_protocol(protocol: Any) -> None:
     """Raise UserError unless a protocol is empty or what protocols.stamp gives."""
     if not protocol:
         return
+    from deepfake.corpora.leakage import Footprint  # the library does without corpora
+
     try:
         texts = [protocol["name"], protocol["hash"]]
         for split in ("train", "val"):

@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 
-from deepfake.faces.appearance import (
+from deepfake.faces.association import (
     blur,
     face_histogram,
     histogram_distance,

@@ -9,8 +9,7 @@ import pytest
 from deepfake.faces import extract
 from deepfake.faces.extract import ROWS_PER_BATCH, extract_faces, write_rows
 from deepfake.faces.settings import FaceSettings
-from deepfake.faces.store import read_faces
-from deepfake.faces.video_faces import SCHEMA, VideoFaces
+from deepfake.faces.video_faces import SCHEMA, VideoFaces, read_faces
 from deepfake.records import Detections, Frames, VideoInfo
 from deepfake.video.decode import LazyFrames
 

@@ -103,7 +103,7 @@ def test_a_copy_that_breaks_is_warned_of_and_the_page_written(
     def breaks(*args: Any, **more: Any) -> Path:
         raise DecodeError("film.mp4: decoding broke at frame 7 of 12")
 
-    monkeypatch.setattr(artifacts, "write_annotated", breaks)
+    monkeypatch.setattr("deepfake.reports.annotate.write_annotated", breaks)
     run_dir = run(spoken, more=("annotate=true",))
     assert "no annotated copy: film.mp4: decoding broke at frame 7 of 12" in caplog.text
     (page,) = (run_dir / "files").iterdir()
