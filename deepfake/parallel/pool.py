@@ -377,7 +377,8 @@ _to_parent: list[Connection] = []
 def serve(connection: Connection, make: bytes, num_threads: int | None, scratch: Path | None) -> None:
     """What a worker process does: item after item, until its parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, args=(scratch,), daemon=True).start()
+    watcher = threading.Thread(target=_end_with_parent, args=(scratch,), daemon=True)
+    watcher.start()
     current_process().daemon = False  # an item may start processes
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # crashing decoders would write gigabytes
     keep_freed_memory()
@@ -392,6 +393,7 @@ def serve(connection: Connection, make: bytes, num_threads: int | None, scratch:
             result = function if isinstance(function, Failure) else call(_call_with_loaded, function, data)
             connection.send(("result", pack_result(result)))
             del result
+    watcher.join()  # if this thread returned, the process would end before scratch is removed
 
 
 def _load_and_call(make: bytes) -> Any:
@@ -413,8 +415,9 @@ def _end_with_parent(scratch: Path | None) -> None:
     parent = parent_process()
     assert parent is not None
     wait([parent.sentinel])
-    if scratch is not None:
-        shutil.rmtree(scratch, ignore_errors=True)
+    for _ in range(9):  # the item's own thread may still write there
+        if scratch is not None and scratch.exists():
+            shutil.rmtree(scratch, ignore_errors=True)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
