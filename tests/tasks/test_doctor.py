@@ -3,6 +3,7 @@ import importlib.metadata
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,17 @@ from packaging.requirements import Requirement
 from deepfake.errors import SomeFailed, UserError
 from deepfake.reports.html import TextConsole
 from deepfake.tasks import doctor
-from deepfake.tasks.doctor import CODECS, READERS, check, compare, moving_waves, scrub, try_codec, try_codecs
+from deepfake.tasks.doctor import (
+    CODECS,
+    READERS,
+    check_version,
+    compare,
+    examine_packages,
+    moving_waves,
+    scrub,
+    try_codec,
+    try_codecs,
+)
 
 Composed = Callable[..., DictConfig]
 ATTEMPTS = ("encode", *READERS)
@@ -62,7 +73,7 @@ def test_a_command_that_fails_is_reported_by_its_line_about_an_error(
 ) -> None:
     (tmp_path / "fake.py").write_text("import sys; print('much\\nerror: disk\\nhint'); sys.exit(2)")
     monkeypatch.setattr(doctor, "SCRIPTS", tmp_path)
-    monkeypatch.setattr(doctor, "STAGES", {"fake": doctor.run_command("fake", "key=value")})
+    monkeypatch.setattr(doctor, "STAGES", {"fake": partial(doctor.run_command, "fake", ("key=value",))})
     output = StringIO()
     (stage,) = doctor.run_stages(tmp_path, output)
     assert (stage["status"], stage["error"]) == ("failed", "error: disk (CalledProcessError)")
@@ -82,19 +93,15 @@ def test_without_the_self_test_the_report_is_complete(composed: Composed, tmp_pa
 
 
 def test_problems_are_noted_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    report = {
-        "system": {"problems": "outputs: 1.0 GB free; make room"},
-        "libraries": {"numpy": "1.0 is outside >=2", "rich": "14.0"},
-        "codecs": FINE | {"HEVC": FINE["HEVC"] | {"deepfake": "it broke"}},
-    }
-    assert doctor.notes(report) == [
+    libraries = {"numpy": "1.0 is outside >=2", "rich": "14.0"}
+    codecs = FINE | {"HEVC": FINE["HEVC"] | {"deepfake": "it broke"}}
+    assert doctor.find_problems(libraries, codecs) == [
         "numpy 1.0 is outside >=2: uv sync",
         "HEVC cannot be read: it broke",
-        "outputs: 1.0 GB free; make room",
     ]
     usage = type("Usage", (), {"free": 64e6, "total": 1e9})
     monkeypatch.setattr("shutil.disk_usage", lambda place: usage)
-    problems = doctor.system(tmp_path)["problems"].splitlines()
+    _, problems = doctor.examine_system(tmp_path)
     assert problems[0] == "outputs: 0.1 GB free; make room"
 
 
@@ -107,7 +114,7 @@ def test_every_line_fits_the_terminal(width: int) -> None:
         "extras": {"app": "no-such-package is not installed; uv sync --extra app adds it"},
     }
     text = StringIO()
-    doctor.print_facts(TextConsole(file=text, width=width), report)
+    TextConsole(file=text, width=width).print(doctor.facts_table(report))
     assert max(map(len, text.getvalue().splitlines())) <= width
     words = " ".join(text.getvalue().split())
     assert "torch 2.15.0" in words
@@ -116,9 +123,9 @@ def test_every_line_fits_the_terminal(width: int) -> None:
 
 
 def test_versions_outside_the_range_and_missing_packages_are_named() -> None:
-    assert check(Requirement("numpy>=1")) == NUMPY
-    assert check(Requirement("numpy<1")) == f"{NUMPY} is outside <1"
-    assert check(Requirement("no-such-package>=2")) == "is not installed"
+    assert check_version(Requirement("numpy>=1")) == NUMPY
+    assert check_version(Requirement("numpy<1")) == f"{NUMPY} is outside <1"
+    assert check_version(Requirement("no-such-package>=2")) == "is not installed"
 
 
 def test_what_is_required_always_and_by_an_extra_is_distinguished(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,11 +137,11 @@ def test_what_is_required_always_and_by_an_extra_is_distinguished(monkeypatch: p
         "rich>=1; extra == 'hpo'",
     ]
     monkeypatch.setattr(doctor, "requires", lambda name: required)
-    assert list(doctor.libraries()) == ["numpy", "rich"]
-    found = doctor.extras()
+    libraries, found = examine_packages()
+    assert list(libraries) == ["numpy", "rich"]
     assert found["app"] == "no-such-package is not installed; uv sync --extra app adds it"
     assert found["hpo"] == "ok"
-    assert (doctor.libraries("no-such-package"), doctor.extras("no-such-package")) == ({}, {})
+    assert examine_packages("no-such-package") == ({}, {})
 
 
 @pytest.fixture(scope="module")
