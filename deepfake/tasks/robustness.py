@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from deepfake.config import to_plain
 from deepfake.corpora.load import load_test_protocol
-from deepfake.data.distortions import DISTORTIONS, LEVELS, SETTINGS, ClipDistortion
+from deepfake.data.distortions import DISTORTIONS, LEVELS, ClipDistortion
 from deepfake.errors import UserError
 from deepfake.io import short_path, write_csv, write_json
 from deepfake.parallel import keep_freed_memory, progress_bar
@@ -97,7 +97,7 @@ def row_of(evaluation: Evaluation, distortion: ClipDistortion | None) -> dict[st
     return {
         "distortion": "clean" if distortion is None else distortion.name,
         "level": 0 if distortion is None else distortion.level,
-        "setting": "" if distortion is None else SETTINGS[distortion.name][distortion.level - 1],
+        "setting": "" if distortion is None else DISTORTIONS[distortion.name].setting(distortion.level),
         "reals_called_fake": videos.false_fake / videos.real if videos.real else None,
         "fakes_called_real": videos.false_real / videos.fake if videos.fake else None,
         **{name: flat.get(name) for name in COLUMNS[5:]},

@@ -9,11 +9,8 @@ from deepfake.data.distortions import (
     DEEPERFORENSICS,
     DISTORTIONS,
     LEVELS,
-    SETTINGS,
     ClipDistortion,
     Distort,
-    block_wise,
-    gaussian_noise,
 )
 from deepfake.errors import UserError
 
@@ -89,13 +86,13 @@ def test_noise_is_as_strong_as_by_a_literal_conversion(level: int, variance: flo
     rng = np.random.default_rng(0)
     ycc = to_ycc(grey[0]) / 255 + np.sqrt(variance) * rng.standard_normal((256, 256, 3))
     expected = np.clip(to_rgb(ycc * 255), 0, 255).reshape(-1, 3)
-    found = gaussian_noise(grey, level, rng).reshape(-1, 3).astype(float)
+    found = DISTORTIONS["gaussian_noise"](grey, level, rng).reshape(-1, 3).astype(float)
     np.testing.assert_allclose(np.cov(found.T), np.cov(expected.T), atol=0.02 * np.cov(expected.T).max())
 
 
 @pytest.mark.parametrize(("side", "count"), [(256, 16), (224, 14), (512, 32)])
 def test_blocks_are_as_many_as_the_authors_have_at_256_and_grow_with_the_side(side: int, count: int) -> None:
-    out = block_wise(np.zeros((20, side, side, 3), np.uint8), 1, np.random.default_rng(0))
+    out = distort("block_wise", np.zeros((20, side, side, 3), np.uint8), 1)
     covered = (out == 128).all(axis=3).sum(axis=(1, 2)) / 64
     assert covered.max() <= count
     assert covered.mean() > 0.9 * count  # some overlap
@@ -123,7 +120,8 @@ def test_training_draws_the_seven_of_deeperforensics_alone() -> None:
     assert len(DEEPERFORENSICS) == 7
     assert Distort().names == list(DEEPERFORENSICS)
     assert set(DISTORTIONS) - set(DEEPERFORENSICS) == {"resize", "jpeg", "h264"}
-    assert {name: len(words) for name, words in SETTINGS.items()} == dict.fromkeys(DISTORTIONS, len(LEVELS))
+    assert {len(distortion.values) for distortion in DISTORTIONS.values()} == {len(LEVELS)}
+    assert DISTORTIONS["resize"].setting(3) == "37.5% of the side"
 
 
 def test_a_clip_is_distorted_as_one_sequence_of_one_size() -> None:
