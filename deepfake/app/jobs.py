@@ -339,7 +339,7 @@ class Pictures:
 
     def write_faces(self, prediction: Prediction) -> list[dict[str, Any]]:
         """What each of the most and the least suspicious faces is, with its files."""
-        sides = {"suspicious": prediction.suspicious, "innocent": prediction.innocent}
+        sides = {"suspicious": prediction.suspicious, "innocent": prediction.least_suspicious}
         return [
             {
                 "side": side,

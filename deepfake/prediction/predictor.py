@@ -55,7 +55,7 @@ def predict_faces(
     prob = checkpoint.decision.videos(scores).get(0)
     tracks = describe_tracks(scores, faces, checkpoint.decision)
     seen = [np.asarray(faces.column("frame")[faces.track_rows[track.track]]) for track in tracks]
-    suspicious, innocent = suspicious_faces(tracks, faces)
+    suspicious, least_suspicious = suspicious_faces(tracks, faces)
     return Prediction(
         file=file,
         status="ok",
@@ -67,7 +67,7 @@ def predict_faces(
         tracks=tracks,
         about={**(facts or {}), **described(faces.info)},
         suspicious=suspicious,
-        innocent=innocent,
+        least_suspicious=least_suspicious,
     )
 
 

@@ -112,7 +112,7 @@ def write_video_page(
     portraits: a face of each track, JPEG. index, annotated: relative paths of the run's index page and of the
     annotated video, which are linked if given.
     """
-    faces = {shot.track: shot.jpeg for shot in (*prediction.innocent, *prediction.suspicious[::-1])}
+    faces = {shot.track: shot.jpeg for shot in (*prediction.least_suspicious, *prediction.suspicious[::-1])}
     faces |= portraits or {}
     shown = {(shot.track, shot.frame) for shot in prediction.suspicious}
     tracks = sorted(prediction.tracks, key=lambda track: -track.prob)
@@ -126,7 +126,9 @@ def write_video_page(
         portrait=image_uri(prediction.portrait),
         people=[person_block(track, end_s, faces.get(track.track, b"")) for track in tracks],
         suspicious=[shot_block(shot) for shot in prediction.suspicious],
-        least_suspicious=[shot_block(s) for s in prediction.innocent if (s.track, s.frame) not in shown],
+        least_suspicious=[
+            shot_block(s) for s in prediction.least_suspicious if (s.track, s.frame) not in shown
+        ],
         heated=any(shot.heat for shot in prediction.suspicious),
         facts=file_facts(prediction),
         index=quote(index),

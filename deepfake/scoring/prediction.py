@@ -69,9 +69,9 @@ class Prediction:
 
     status: "ok" or "error". prob: of fake, in [0, 1]; None when no face was found or the file could not be
     read. verdict: fake, real or undetermined. reason: why there is none. about: facts of the file for the
-    chain of custody, such as sha256, bytes, codec: see reports/predictions.schema.json. suspicious, innocent:
-    the faces of the highest and of the lowest probs, the most telling one first; the first of suspicious is
-    of the track that decided.
+    chain of custody, such as sha256, bytes, codec: see reports/predictions.schema.json. suspicious,
+    least_suspicious: the faces of the highest and of the lowest probs, the most telling one first; the first
+    of suspicious is of the track that decided.
     """
 
     file: str
@@ -84,7 +84,7 @@ class Prediction:
     tracks: tuple[TrackPrediction, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
     suspicious: tuple[FaceShot, ...] = ()
-    innocent: tuple[FaceShot, ...] = ()
+    least_suspicious: tuple[FaceShot, ...] = ()
 
     @property
     def portrait(self) -> bytes:
@@ -106,7 +106,8 @@ class Prediction:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without the pictures."""
         values = asdict(self)
-        return {name: value for name, value in values.items() if name not in ("suspicious", "innocent")}
+        del values["suspicious"], values["least_suspicious"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Prediction:

@@ -196,7 +196,7 @@ def test_a_dropped_video_is_uploaded_judged_and_shown(
     assert card.locator(".person").count() == len(direct.tracks) == 1
     assert card.locator(".timeline .mark").count() == len(direct.tracks[0].windows)
     pictures = card.locator("img")
-    assert pictures.count() == 1 + len(direct.suspicious) + len(direct.innocent)
+    assert pictures.count() == 1 + len(direct.suspicious) + len(direct.least_suspicious)
     for place in range(pictures.count()):
         pictures.nth(place).scroll_into_view_if_needed()
         page.wait_for_timeout(50)

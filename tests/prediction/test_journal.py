@@ -113,11 +113,13 @@ def test_one_small_picture_is_kept_of_those_that_were_cut_out(tmp_path: Path, fi
     large = encode_jpeg(np.full((400, 400, 3), 99, np.uint8), 95)
     shot = FaceShot(track=1, frame=7, time_s=0.28, prob=0.9, jpeg=large)
     done = judged(file)
-    done = replace(done, prediction=replace(done.prediction, suspicious=(shot, shot), innocent=(shot,)))
+    done = replace(
+        done, prediction=replace(done.prediction, suspicious=(shot, shot), least_suspicious=(shot,))
+    )
     journal = Journal(tmp_path / "records.jsonl", "job", resume=False)
     journal.add(done)
     (kept,) = journal.predictions([file])
-    assert kept.innocent == ()
+    assert kept.least_suspicious == ()
     (small,) = kept.suspicious
     assert replace(small, jpeg=large) == shot
     assert decode_jpeg(kept.portrait).shape == (160, 160, 3)

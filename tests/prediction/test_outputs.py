@@ -137,7 +137,7 @@ def test_heat_lies_on_the_part_of_the_face_that_the_detector_saw_in_that_frame(
 
     heated = with_heat(prediction, detector.detector, faces, heat_maps=hot)
     assert heated.to_dict() == prediction.to_dict()
-    assert heated.innocent == prediction.innocent
+    assert heated.least_suspicious == prediction.least_suspicious
     for shot, crops in zip(heated.suspicious, seen, strict=True):
         row = faces.column("frame").tolist().index(shot.frame)
         assert torch.equal(crops[0], to_tensor(window_crops(faces, [row], detector.detector.input)))

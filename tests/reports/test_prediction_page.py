@@ -93,7 +93,7 @@ def two(make_track: MakeTrack) -> Prediction:
             "height": 48,
         },
         suspicious=(shot(1, 50, 0.95, heat=jpeg(200)), shot(1, 0, 0.85)),
-        innocent=(shot(0, 0, 0.1), shot(1, 50, 0.95)),
+        least_suspicious=(shot(0, 0, 0.1), shot(1, 50, 0.95)),
     )
 
 
@@ -165,7 +165,7 @@ def test_both_pages_open_without_errors_requests_or_sideways_scrolling(
                 "reason": "no face found on 8 sampled frames",
                 "tracks": (),
                 "suspicious": (),
-                "innocent": (),
+                "least_suspicious": (),
             },
             "No verdict: no face found on 8 sampled frames. Undetermined does not mean real.",
         ),
@@ -182,7 +182,7 @@ def test_both_pages_open_without_errors_requests_or_sideways_scrolling(
                 "reason": "not a readable video",
                 "tracks": (),
                 "suspicious": (),
-                "innocent": (),
+                "least_suspicious": (),
             },
             "The file could not be read: not a readable video.",
         ),
