@@ -15,10 +15,10 @@ from time import monotonic
 from typing import Any, Generic, TypeVar
 
 from deepfake.errors import UserError
-from deepfake.faces.fill import Extraction, run_job
+from deepfake.faces.extract_corpus import Extraction
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.video_faces import LIBRARIES
-from deepfake.parallel import Executor, Failure
+from deepfake.parallel.pool import Executor, Failure
 from deepfake.records import REAL, Video
 from deepfake.reports.runs import environment
 
@@ -168,7 +168,7 @@ def peak_memories_mb(jobs: Sequence[Extraction]) -> list[float]:
 
 def run_and_tell(job: Extraction) -> float:
     """Do a job in a process that does nothing else."""
-    run_job(job)
+    job.run()
     return peak_memory_mb()
 
 

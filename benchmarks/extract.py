@@ -34,11 +34,12 @@ from benchmarks.films import Film, render_missing
 from deepfake.errors import DecodeError, UserError
 from deepfake.faces.association import iou
 from deepfake.faces.detector import MIN_KEY_SCORE
-from deepfake.faces.fill import Done, Extraction, run_job
+from deepfake.faces.extract import Extracted
+from deepfake.faces.extract_corpus import Extraction
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
 from deepfake.faces.video_faces import VideoFaces
-from deepfake.parallel import num_cores, progress_bar
+from deepfake.parallel.pool import num_cores, progress_bar
 from deepfake.records import Video
 from deepfake.video.decode import decord_is_exact, read_frames
 from deepfake.video.probe import open_video, scan
@@ -213,13 +214,13 @@ class SpeedComparison:
         ]
         settings, device = self.store.settings, self.device
         warm_up = partial(extract_once, self.videos[-1].path, self.store.root / "warm_up", settings, device)
-        turns: list[Turn[Done]] = timed_turns(
-            run_job, jobs, num_workers=self.workers, warm_up=warm_up, extra=extra
+        turns: list[Turn[Extracted | None]] = timed_turns(
+            Extraction.run, jobs, num_workers=self.workers, warm_up=warm_up, extra=extra
         )
         times.wall_ours.append(wall_s(turns))
         for job, turn in zip(jobs, turns, strict=True):
             times.ours.append((job.video.key, turn.seconds))
-            times.stages.update(turn.result.seconds)
+            times.stages.update(turn.result.seconds if turn.result else {})
 
     def run_decoding(self, times: Times) -> None:
         """Time the decoding of all frames."""

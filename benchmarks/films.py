@@ -28,7 +28,7 @@ from deepfake.corpora.demo.footage import (
 from deepfake.corpora.demo.heads import build_head
 from deepfake.corpora.demo.people import random_person
 from deepfake.errors import UserError
-from deepfake.parallel import Executor, Failure, progress_bar
+from deepfake.parallel.pool import Executor, Failure, progress_bar
 from deepfake.records import Video
 from deepfake.video.probe import VIDEO_SUFFIXES
 from deepfake.video.write import write_video

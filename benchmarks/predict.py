@@ -27,7 +27,7 @@ from benchmarks.baseline import usual_crops, usual_detector
 from benchmarks.bench import Bench, BenchmarkResult, Turn, medians, timed_turns
 from deepfake.errors import UserError
 from deepfake.models.detector import Detector
-from deepfake.parallel import num_cores, progress_bar
+from deepfake.parallel.pool import num_cores, progress_bar
 from deepfake.prediction.detector import LoadedDetector, choose_crops, load_detector
 from deepfake.prediction.predictor import predict_video
 from deepfake.records import Video

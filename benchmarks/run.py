@@ -17,7 +17,7 @@ from benchmarks.bench import Bench, BenchmarkResult, machine
 from deepfake.config import build, to_plain
 from deepfake.errors import SomeFailed, UserError
 from deepfake.io import short_path
-from deepfake.parallel import keep_freed_memory
+from deepfake.parallel.pool import keep_freed_memory
 from deepfake.reports.html import number
 from deepfake.tasks.build import face_settings, pick_device
 

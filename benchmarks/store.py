@@ -19,11 +19,11 @@ from deepfake.data.dataset import cached_faces
 from deepfake.data.windows import track_frames, track_windows
 from deepfake.errors import SomeFailed, UserError
 from deepfake.faces.crops import decode_jpeg
-from deepfake.faces.fill import fill_store
+from deepfake.faces.extract_corpus import extract_corpus
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
 from deepfake.faces.video_faces import VideoFaces
-from deepfake.parallel import Executor, progress_bar
+from deepfake.parallel.pool import Executor, progress_bar
 from deepfake.records import InputSpec, Video
 
 TENSOR_PX = 224
@@ -204,7 +204,7 @@ def filled(
 ) -> FaceStore:
     """A new store of these videos; raises SomeFailed if one cannot be read."""
     store = FaceStore(bench.folder / name, settings)
-    rows = fill_store(store, videos, executor=executor, device=bench.device, main_face="size").rows
+    rows = extract_corpus(store, videos, executor=executor, device=bench.device, main_face="size").rows
     if lost := [row for row in rows if row["reason"]]:
         raise SomeFailed(f"{lost[0]['path']}: {lost[0]['reason']}; the benchmark needs faces in every video")
     return store

@@ -29,12 +29,12 @@ from deepfake.data.augment import WindowTransform
 from deepfake.data.datamodule import FaceDataModule
 from deepfake.data.dataset import Batch, WindowDataset
 from deepfake.errors import UserError
-from deepfake.faces.fill import fill_store
+from deepfake.faces.extract_corpus import extract_corpus
 from deepfake.faces.store import FaceStore
 from deepfake.models.detector import Detector
 from deepfake.models.efficientnet import EfficientNet
 from deepfake.models.heads import LinearHead
-from deepfake.parallel import Executor, num_cores
+from deepfake.parallel.pool import Executor, num_cores
 from deepfake.records import FAKE, REAL, InputSpec, Video
 from deepfake.training.checkpoint import Checkpoint
 from deepfake.training.module import DetectorModule
@@ -263,7 +263,7 @@ class Course:
         made = kind(
             protocol=lambda: Protocol(name="benchmark", videos=tuple(self.videos)),
             store=self.store,
-            fill=partial(fill_store, self.store, main_face="size"),
+            extract=partial(extract_corpus, self.store, main_face="size"),
             spec=spec,
             transform=self.training.transform,
             batch_size=self.training.batch_size,

@@ -20,7 +20,7 @@ from deepfake.data.windows import eval_windows, spread, track_frames
 from deepfake.errors import UserError
 from deepfake.faces.video_faces import VideoFaces
 from deepfake.models.detector import CPU_FRAMES, GPU_FRAMES, Detector, Read, score_windows
-from deepfake.parallel import Executor, progress_bar
+from deepfake.parallel.pool import Executor, progress_bar
 from deepfake.records import InputSpec, Video
 
 MAIN = "meso_lstm"  # its backbone is the cheapest, so that windows weigh most

@@ -136,7 +136,7 @@ def run_job(task: str, module: str, cfg: DictConfig) -> Status:
         with handle_signals(), explain_early_end(run_dir):
             if task in TASKS_WITH_WORKERS and cfg.parallel.address is None and cfg.parallel.num_workers != 0:
                 # which imports what its workers need, while this process does
-                import_module("deepfake.parallel").start_server()
+                import_module("deepfake.parallel.pool").start_server()
             main = import_module(module).main
             silence_libraries()
             value = main(cfg, run_dir)

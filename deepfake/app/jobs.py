@@ -20,7 +20,7 @@ from deepfake.app.uploads import Limits, check
 from deepfake.errors import DecodeError, UserError
 from deepfake.faces.extract import extract_faces
 from deepfake.faces.video_faces import VideoFaces, read_faces
-from deepfake.parallel import Failure, MemoryLimitReached, TimeLimitReached, WorkerDied, report_progress
+from deepfake.parallel.pool import Failure, MemoryLimitReached, TimeLimitReached, WorkerDied, report_progress
 from deepfake.prediction.detector import LoadedDetector, sha256
 from deepfake.prediction.explain import EXPLANATIONS, with_heat
 from deepfake.prediction.outputs import explainable

@@ -33,9 +33,9 @@ from deepfake.data.windows import (
     train_windows,
 )
 from deepfake.errors import UserError
-from deepfake.faces.fill import Filled
+from deepfake.faces.extract_corpus import CorpusExtraction
 from deepfake.faces.store import FaceStore
-from deepfake.parallel import num_cores, trim_freed_memory
+from deepfake.parallel.pool import num_cores, trim_freed_memory
 from deepfake.records import FAKE, REAL, SPLITS, InputSpec, Video, Window
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ Item = TypeVar("Item")
 class FaceDataModule(pl.LightningDataModule):
     """Windows of the faces of a protocol's videos.
 
-    protocol: lists and splits the videos. fill: extracts their faces into the store. windows_per_video: drawn
+    protocol: lists and splits the videos. extract: fills the face store with them. windows_per_video: drawn
     anew in each training epoch, from the video's main face. balance: columns of the manifest whose values are
     drawn equally often, each within the one before. overfit_windows: train on this many windows only, again
     and again. evaluation: which windows val and test score. batch_size: windows per process and training
@@ -58,7 +58,7 @@ class FaceDataModule(pl.LightningDataModule):
         *,
         protocol: Callable[[], Protocol],
         store: FaceStore,
-        fill: Callable[[Sequence[Video]], Filled],
+        extract: Callable[[Sequence[Video]], CorpusExtraction],
         spec: InputSpec,
         transform: WindowTransform | None = None,
         batch_size: int = 32,
@@ -81,7 +81,7 @@ class FaceDataModule(pl.LightningDataModule):
         )
         self.make_protocol = protocol
         self.store = store
-        self.fill = fill
+        self.extract = extract
         self.spec = spec
         self.transform = transform
         self.batch_size = batch_size
@@ -104,7 +104,7 @@ class FaceDataModule(pl.LightningDataModule):
         if self.prepared:
             return
         protocol = self.make_protocol()
-        self.prepared = self.fill(protocol.videos).rows, stamp(protocol)
+        self.prepared = self.extract(protocol.videos).rows, stamp(protocol)
 
     def setup(self, stage: str | None = None) -> None:
         """Take the manifest from the process that prepared the data, and locate each track's crops."""

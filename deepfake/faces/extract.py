@@ -41,12 +41,13 @@ Row = dict[str, Any]
 class Extracted:
     """What an extraction found.
 
-    frames: number of sampled frames. faces: number of crops. seconds: by stage. mask_error: why the mask
-    could not be read, if it could not.
+    frames: number of sampled frames. faces: number of crops. bytes: of the store file, 0 if none was made.
+    seconds: by stage. mask_error: why the mask could not be read, if it could not.
     """
 
-    frames: int
-    faces: int
+    frames: int = 0
+    faces: int = 0
+    bytes: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     mask_error: str = ""
 

@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from deepfake.errors import Stopped, UserError
 from deepfake.faces.video_faces import file_of
 from deepfake.io import atomic_path, file_lock, remove_stale
-from deepfake.parallel import progress_bar
+from deepfake.parallel.pool import progress_bar
 
 log = logging.getLogger(__name__)
 

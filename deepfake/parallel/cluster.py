@@ -26,6 +26,7 @@ from deepfake.parallel.pool import (
     Outcome,
     WorkerDied,
     call,
+    call_unpickled,
     keep_freed_memory,
     pack_result,
     set_threads,
@@ -152,16 +153,13 @@ class ClusterRun:
         except (OSError, CancelledError) as err:
             raise self.lost() from err
         except (ImportError, AttributeError, UserError) as err:
+            check = cloudpickle.dumps(Deferred(prepare_process, (versions(),)))
+            found = self.client.run(pickle.loads, check, on_error="return")
+            unfit = next((worker for worker, answer in found.items() if isinstance(answer, Exception)), "")
             raise UserError(
-                f"worker {self.unfit_worker()} differs from this process ({err}): start it in the same "
+                f"worker {unfit} differs from this process ({err}): start it in the same "
                 f"environment, `uv sync --frozen`, then `{worker_command(self.address)}`"
             ) from err
-
-    def unfit_worker(self) -> str:
-        """The address of a worker that cannot do tasks."""
-        check = cloudpickle.dumps(Deferred(prepare_process, (versions(),)))
-        found = self.client.run(pickle.loads, check, on_error="return")
-        return next((str(address) for address, answer in found.items() if isinstance(answer, Exception)), "")
 
     def lost(self) -> UserError:
         """Why nothing goes on without the scheduler."""
@@ -187,7 +185,7 @@ def run_task(function: bytes, item: bytes, wanted: Versions) -> bytes:
     loaded = pickle.loads(function)
     with _one_at_a_time:
         set_threads(1)
-        return pack_result(call(lambda: loaded(pickle.loads(item))))
+        return pack_result(call(call_unpickled, loaded, item))
 
 
 _one_at_a_time = threading.Lock()  # in a worker that was started with several threads

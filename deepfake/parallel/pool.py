@@ -45,7 +45,7 @@ WATCH_S = 0.1
 MEMORY_SHARE = 0.95  # of its limit, at which a worker is ended
 DYING_S = 5.0  # for a process whose pipe has closed
 PRELOADED = ("deepfake.cli", "deepfake.faces.extract", "deepfake.prediction.predictor")
-"""What the server imports once, so that its workers need not; named, since this package comes before them."""
+"""What the server imports once, so that its workers need not."""
 CGROUP_LIMITS = tuple(Path("/sys/fs/cgroup", name) for name in ("memory.max", "memory/memory.limit_in_bytes"))
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # of glibc's mallopt
 
@@ -130,80 +130,64 @@ class Executor:
         return self._map_in_processes(function, items)
 
     def _map_in_processes(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+        """All workers have ended after the last outcome, or when this generator is closed."""
         num_workers = min(self.num_workers or num_cores(), len(items))
-        memory_limit = size_in_bytes(self.memory_limit, num_workers)
-        num_threads = num_cores() if num_workers == 1 else 1
         workers = [
             WorkerProcess(
                 lambda: function,
-                num_threads=num_threads,
-                memory_limit=memory_limit,
+                num_threads=num_cores() if num_workers == 1 else 1,
+                memory_limit=size_in_bytes(self.memory_limit, num_workers),
                 time_limit_s=self.time_limit_s,
             )
             for _ in range(num_workers)
         ]
-        yield from Pool(items, workers).outcomes()
+        waiting = deque(enumerate(items))
+        results: Queue[Outcome[Any, Any] | Exception] = Queue(MAX_UNREAD)
 
-
-class Pool:
-    """Items for workers, each of which is waited for by a thread, and their results."""
-
-    def __init__(self, items: Sequence[Any], workers: Sequence[WorkerProcess]) -> None:
-        self.items, self.workers = items, workers
-        self.waiting = deque(range(len(items)))
-        self.results: Queue[tuple[int, Any]] = Queue(MAX_UNREAD)
-        self.closing = threading.Event()
-        self.threads = [threading.Thread(target=self._work, args=(w,), daemon=True) for w in workers]
-
-    def outcomes(self) -> Iterator[Outcome[Any, Any]]:
-        """As items finish; all workers have ended after the last one, or when this generator is closed."""
-        try:
-            for thread in self.threads:
-                thread.start()
-            for _ in self.items:
-                index, result = self.results.get()
-                if index < 0:
-                    raise result
-                outcome = Outcome(self.items[index], result)
-                del result
-                yield outcome
-                del outcome  # else it would stay in memory while the next one is waited for
-        finally:
-            self.closing.set()
-            for worker in self.workers:
-                worker.stop()
-            while any(thread.is_alive() for thread in self.threads):
-                with suppress(Empty):  # makes room for a thread that has a result
-                    self.results.get(timeout=0.01)
-
-    def _work(self, worker: WorkerProcess) -> None:
-        """Give a worker item after item; what makes going on impossible is the last result."""
-        try:
-            while self.waiting and not self.closing.is_set():
-                with suppress(IndexError):  # another thread was faster
-                    index = self.waiting.popleft()
-                    start_s = time.monotonic()
-                    result = self._result(worker, self.items[index])
-                    log.debug("item %d took %.2f s", index, time.monotonic() - start_s)
-                    self.results.put((index, result))
-                    del result
-        except Exception as err:
-            self.results.put((-1, err))
-        finally:
-            worker.close()
-
-    @staticmethod
-    def _result(worker: WorkerProcess, item: Any) -> Any:
-        """What came of an item, which is tried again if its process died of itself."""
-        died = ""
-        for _ in range(MAX_DEATHS):
+        def work(worker: WorkerProcess) -> None:
             try:
-                return worker.run(item)
-            except (TimeLimitReached, MemoryLimitReached) as err:
-                return Failure(err)
-            except WorkerDied as err:
-                died = str(err)
-        return Failure(WorkerDied(f"twice its worker process {died}"))
+                while waiting:
+                    with suppress(IndexError):  # another thread was faster
+                        index, item = waiting.popleft()
+                        start_s = time.monotonic()
+                        outcome = Outcome(item, run_twice(worker, item))
+                        log.debug("item %d took %.2f s", index, time.monotonic() - start_s)
+                        results.put(outcome)
+                        del outcome  # else its result would stay in memory during the next item
+            except Exception as err:  # which ends the whole map
+                results.put(err)
+            finally:
+                worker.close()
+
+        threads = [threading.Thread(target=work, args=(worker,), daemon=True) for worker in workers]
+        try:
+            for thread in threads:
+                thread.start()
+            for _ in items:
+                outcome = results.get()
+                if isinstance(outcome, Exception):
+                    raise outcome
+                yield outcome
+                del outcome
+        finally:
+            waiting.clear()
+            for worker in workers:
+                worker.stop()
+            while any(thread.is_alive() for thread in threads):
+                with suppress(Empty):  # makes room for a thread that has a result
+                    results.get(timeout=0.01)
+
+
+def run_twice(worker: WorkerProcess, item: Any) -> Any:
+    """The result or Failure of an item, which is tried again if its process died of itself."""
+    for _ in range(MAX_DEATHS):
+        try:
+            return worker.run(item)
+        except (TimeLimitReached, MemoryLimitReached) as err:
+            return Failure(err)
+        except WorkerDied as err:
+            died = err
+    return Failure(WorkerDied(f"twice its worker process {died}"))
 
 
 class WorkerProcess:
@@ -226,12 +210,10 @@ class WorkerProcess:
         scratch: Path | None = None,
         keys: str = "parallel.",
     ) -> None:
-        self.make, self.num_threads, self.scratch = cloudpickle.dumps(make), num_threads, scratch
-        self.keys = keys
-        self.memory_limit, self.time_limit_s = memory_limit, time_limit_s
+        self.memory_limit, self.time_limit_s, self.keys = memory_limit, time_limit_s, keys
+        self._given = cloudpickle.dumps(make), num_threads, scratch
         self._lock, self._stopped = threading.Lock(), False
-        self._process: BaseProcess | None = None
-        self._connection: Connection | None = None
+        self._started: tuple[BaseProcess, Connection] | None = None
         _worker_processes.add(self)
 
     def run(self, item: Any, on_progress: Callable[..., object] | None = None) -> Any:
@@ -243,14 +225,20 @@ class WorkerProcess:
         if isinstance(data, Failure):
             return data
         try:
-            self._start_if_needed()
-            assert self._process is not None
-            assert self._connection is not None
-            self._connection.send_bytes(data)
-            return self._wait(self._process, self._connection, on_progress)
+            process, connection = self._start()
+            connection.send_bytes(data)
+            start_s = time.monotonic()
+            while True:
+                if connection.poll(WATCH_S):
+                    kind, value = connection.recv()
+                    if kind == "result":
+                        return call(pickle.loads, value)
+                    if on_progress is not None:
+                        on_progress(*value)
+                self._check_limits(process, time.monotonic() - start_s)
         except (EOFError, OSError):
-            if self._process is not None:
-                wait([self._process.sentinel], timeout=DYING_S)  # to learn how it ended
+            if self._started is not None:
+                wait([self._started[0].sentinel], timeout=DYING_S)  # to learn how it ended
             raise WorkerDied(describe_end(self.close(), self.keys)) from None
         except WorkerDied:
             self.close()
@@ -259,8 +247,8 @@ class WorkerProcess:
     def interrupt(self) -> None:
         """End the process, which run() then notices."""
         with self._lock:
-            if self._process is not None:
-                self._process.kill()
+            if self._started is not None:
+                self._started[0].kill()
 
     def stop(self) -> None:
         """End the process for good."""
@@ -270,50 +258,42 @@ class WorkerProcess:
     def close(self) -> int:
         """End the process, if there is one, and wait for that; its exit status, negative for a signal."""
         self.interrupt()
-        process, connection = self._process, self._connection
-        self._process = self._connection = None
-        if process is None or connection is None:
+        if self._started is None:
             return 0
+        (process, connection), self._started = self._started, None
         wait([process.sentinel])
         with _children:
             process.join()
         connection.close()
         return process.exitcode or 0
 
-    def _start_if_needed(self) -> None:
-        if self._process is not None:
-            if not wait([self._process.sentinel], timeout=0):
-                return
+    def _start(self) -> tuple[BaseProcess, Connection]:
+        """The process and the pipe to it; a new one unless one is running."""
+        if self._started is not None:
+            if not wait([self._started[0].sentinel], timeout=0):
+                return self._started
             self.close()  # it died while it had nothing to do, which is not this item's fault
         start_server()
         context = get_context("forkserver")
-        self._connection, theirs = context.Pipe()
-        given = (theirs, self.make, self.num_threads, self.scratch)
+        ours, theirs = context.Pipe()
         with self._lock, _children:
             if self._stopped:
                 raise WorkerDied("was stopped")
-            self._process = context.Process(target=serve, args=given, daemon=True)
-            self._process.start()
+            process = context.Process(target=serve, args=(theirs, *self._given), daemon=True)
+            process.start()
+            self._started = process, ours
         theirs.close()  # so that the death of the process is noticed
-        self._connection.recv()  # it is ready
+        ours.recv()  # it is ready
+        return self._started
 
-    def _wait(
-        self, process: BaseProcess, connection: Connection, on_progress: Callable[..., object] | None
-    ) -> Any:
-        start_s = time.monotonic()
-        while True:
-            if connection.poll(WATCH_S):
-                kind, value = connection.recv()
-                if kind == "result":
-                    return call(pickle.loads, value)
-                if on_progress is not None:
-                    on_progress(*value)
-            if self.time_limit_s is not None and time.monotonic() - start_s > self.time_limit_s:
-                raise TimeLimitReached(
-                    f"it took longer than {self.time_limit_s:g} s and was ended; "
-                    f"{self.keys}time_limit_s allows more"
-                )
-            if resident_bytes(process) > MEMORY_SHARE * self.memory_limit:
+    def _check_limits(self, process: BaseProcess, seconds: float) -> None:
+        if self.time_limit_s is not None and seconds > self.time_limit_s:
+            raise TimeLimitReached(
+                f"it took longer than {self.time_limit_s:g} s and was ended; "
+                f"{self.keys}time_limit_s allows more"
+            )
+        with suppress(psutil.Error):  # it is gone, which the pipe will tell
+            if psutil.Process(process.pid).memory_info().rss > MEMORY_SHARE * self.memory_limit:
                 raise MemoryLimitReached(
                     f"it needed more than {self.memory_limit / 1e9:.1f} GB of memory and was ended; "
                     f"{self.keys}memory_limit, or fewer {self.keys}num_workers, allow more"
@@ -353,14 +333,6 @@ def stop_server() -> None:
         forkserver._forkserver._stop()  # type: ignore[attr-defined]
 
 
-def resident_bytes(process: BaseProcess) -> int:
-    """Memory of a process; 0 if it is gone."""
-    try:
-        return int(psutil.Process(process.pid).memory_info().rss)
-    except psutil.Error:
-        return 0
-
-
 def describe_end(status: int, keys: str) -> str:
     """How a process ended, for a table."""
     if status == -signal.SIGKILL:
@@ -383,25 +355,17 @@ def serve(connection: Connection, make: bytes, num_threads: int | None, scratch:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # crashing decoders would write gigabytes
     keep_freed_memory()
     _to_parent.append(connection)
-    function = call(_load_and_call, make)
+    function = call(call_unpickled, lambda made: made(), make)
     with suppress(EOFError, OSError):
         connection.send(("ready", None))
         while True:
             data = connection.recv_bytes()
             if num_threads is not None:
                 set_threads(num_threads)  # of libraries that the last item imported too
-            result = function if isinstance(function, Failure) else call(_call_with_loaded, function, data)
+            result = function if isinstance(function, Failure) else call(call_unpickled, function, data)
             connection.send(("result", pack_result(result)))
             del result
     watcher.join()  # if this thread returned, the process would end before scratch is removed
-
-
-def _load_and_call(make: bytes) -> Any:
-    return pickle.loads(make)()
-
-
-def _call_with_loaded(function: Callable[[Any], Any], item: bytes) -> Any:
-    return function(pickle.loads(item))
 
 
 def report_progress(*values: Any) -> None:
@@ -429,6 +393,11 @@ def call(function: Callable[..., Any], *given: Any) -> Any:
         return Failure(err)
 
 
+def call_unpickled(function: Callable[[Any], Any], data: bytes) -> Any:
+    """function of what was pickled."""
+    return function(pickle.loads(data))
+
+
 def pack_result(result: Any) -> bytes:
     """A result or Failure, pickled; a Failure that says why where that is impossible."""
     try:
@@ -454,16 +423,13 @@ def keep_freed_memory() -> None:
     It otherwise returns every big array to the system and faults it in anew: face detection took twice as
     long in a Dask worker, which asks glibc to trim eagerly, and Meso-4 at batch 32 trained half as fast.
     """
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_MAX, 0)
-        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    call_glibc("mallopt", M_MMAP_MAX, 0)
+    call_glibc("mallopt", M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def trim_freed_memory() -> None:
     """Return what keep_freed_memory keeps to the system, once: a process forked next would hold it too."""
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
+    call_glibc("malloc_trim", 0)
 
 
 def return_freed_memory() -> None:
@@ -472,8 +438,13 @@ def return_freed_memory() -> None:
     Where blocks have many sizes, the ones that glibc keeps do not fit the next ones: they took half a GB more
     in the training of efficientnet_lstm, and saved no time.
     """
+    call_glibc("mallopt", M_MMAP_THRESHOLD, 2**21)
+
+
+def call_glibc(name: str, *values: int) -> None:
+    """Call a function of the C library if that is glibc."""
     if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 2**21)
+        getattr(ctypes.CDLL(None), name)(*values)
 
 
 def size_in_bytes(size: str | float, num_workers: int = 1, *, key: str = "parallel.memory_limit") -> int:
@@ -482,21 +453,16 @@ def size_in_bytes(size: str | float, num_workers: int = 1, *, key: str = "parall
     Raises UserError, with the key, for what is no size.
     """
     if size == "auto":
-        return machine_bytes() // num_workers
+        memory = [psutil.virtual_memory().total]
+        for path in CGROUP_LIMITS:  # of the container that this process is in
+            with suppress(OSError, ValueError):  # there is none, or it is "max"
+                memory.append(int(path.read_text()))
+        return min(memory) // num_workers
     found = re.fullmatch(r"(\d*\.?\d+(?:e\d+)?) *([kmgt]?)(i?)b?", str(size).strip().lower())
     if found is None:
         raise UserError(f"{key}={size}: not a size; auto or, say, 4GB")
     number, prefix, binary = found.groups()
     return int(float(number) * (1024 if binary else 1000) ** " kmgt".index(prefix or " "))
-
-
-def machine_bytes() -> int:
-    """Memory of this machine, or of the container that this process is in."""
-    found = [psutil.virtual_memory().total]
-    for path in CGROUP_LIMITS:
-        with suppress(OSError, ValueError):  # there is none, or it is "max"
-            found.append(int(path.read_text()))
-    return min(found)
 
 
 def num_cores() -> int:

@@ -32,7 +32,7 @@ from deepfake.training.checkpoint import Checkpoint
 from deepfake.video.limits import LIMITS, Limits, check_file
 
 if TYPE_CHECKING:  # the library does without worker processes
-    from deepfake.parallel import Executor
+    from deepfake.parallel.pool import Executor
     from deepfake.prediction.inputs import InputFile
 
 # The faces of one file and a detector: its prob and verdict, its people, its telling faces.
@@ -345,7 +345,7 @@ def predict_files(
     the next one is asked for. Raises what the executor raises, UserError of a worker, and its error if the
     disk of folder is full; everything else that goes wrong with a file is its reason.
     """
-    from deepfake.parallel import Failure
+    from deepfake.parallel.pool import Failure
 
     by_path = {found.path.absolute(): found for found in files if not found.trouble}
     for found in files:

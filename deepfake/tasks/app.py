@@ -58,7 +58,7 @@ def serve(cfg: DictConfig, config: dict[str, Any], listener: socket.socket, root
     from deepfake.app.jobs import Queue
     from deepfake.app.server import make_app, run_server
     from deepfake.app.uploads import MB
-    from deepfake.parallel import Failure, WorkerProcess, size_in_bytes
+    from deepfake.parallel.pool import Failure, WorkerProcess, size_in_bytes
 
     num_workers = config["num_workers"]
     memory_limit = size_in_bytes(config["memory_limit"], num_workers, key="memory_limit")

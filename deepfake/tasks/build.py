@@ -18,7 +18,7 @@ from deepfake.errors import UserError
 from deepfake.faces.settings import FaceSettings
 from deepfake.models.detector import Detector
 from deepfake.models.weights import Weights, load_weights
-from deepfake.parallel import Executor, stop_server
+from deepfake.parallel.pool import Executor, stop_server
 from deepfake.prediction.detector import LoadedDetector, load_detector
 from deepfake.records import Video
 from deepfake.training.checkpoint import Checkpoint, without_downloads
@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # prediction does without stores, loaders and Lightning
     from deepfake.corpora.protocols import Protocol
     from deepfake.data.augment import WindowTransform
     from deepfake.data.datamodule import FaceDataModule
-    from deepfake.faces.fill import Filled
+    from deepfake.faces.extract_corpus import CorpusExtraction
     from deepfake.faces.store import FaceStore
 
 log = logging.getLogger(__name__)
@@ -84,13 +84,13 @@ def make_limits(cfg: DictConfig) -> Limits:
     return Limits(**to_plain(cfg.limits))
 
 
-def make_fill(cfg: DictConfig, store: FaceStore) -> Callable[[Sequence[Video]], Filled]:
+def make_extraction(cfg: DictConfig, store: FaceStore) -> Callable[[Sequence[Video]], CorpusExtraction]:
     """The function that extracts what the store lacks of some videos, as cfg asks."""
-    from deepfake.faces.fill import fill_store
+    from deepfake.faces.extract_corpus import extract_corpus
 
     executor, device = make_executor(cfg), cfg.parallel.device
     return partial(
-        fill_store,
+        extract_corpus,
         store,
         executor=executor,
         # a cluster may have GPUs where this machine has none
@@ -117,7 +117,7 @@ def make_datamodule(
     return FaceDataModule(
         protocol=protocol,
         store=store,
-        fill=make_fill(cfg, store),
+        extract=make_extraction(cfg, store),
         spec=build(checkpoint.net["input"], only=NETS),
         transform=transform,
         batch_size=data["batch_size"],

@@ -39,7 +39,7 @@ from deepfake.corpora.demo.fakes import real_frames, reenacted_frames
 from deepfake.corpora.demo.footage import random_footage
 from deepfake.errors import SomeFailed, UserError
 from deepfake.io import short_path, write_csv, write_json, write_text
-from deepfake.parallel import Executor, Failure, num_cores, size_in_bytes
+from deepfake.parallel.pool import Executor, Failure, num_cores, size_in_bytes
 from deepfake.records import SPLITS
 from deepfake.reports.html import TextConsole
 from deepfake.reports.runs import commit

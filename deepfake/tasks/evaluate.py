@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import RichProgressBar
 from deepfake.config import to_plain
 from deepfake.corpora.load import load_test_protocol
 from deepfake.errors import UserError
-from deepfake.parallel import keep_freed_memory
+from deepfake.parallel.pool import keep_freed_memory
 from deepfake.records import SPLITS
 from deepfake.reports.run_page import write_results
 from deepfake.tasks.build import make_datamodule, make_trainer, prepare

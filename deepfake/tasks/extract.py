@@ -13,12 +13,12 @@ from rich.table import Table
 from deepfake.config import to_plain
 from deepfake.corpora.load import load_training_protocol
 from deepfake.errors import SomeFailed
-from deepfake.faces.fill import Filled
+from deepfake.faces.extract_corpus import CorpusExtraction
 from deepfake.faces.store import FaceStore, loss_of
 from deepfake.io import short_path, write_json
 from deepfake.reports.contact_sheet import choose_tracks, plot_tracks, sheet_track
 from deepfake.reports.html import TextConsole
-from deepfake.tasks.build import face_settings, make_fill, make_store
+from deepfake.tasks.build import face_settings, make_extraction, make_store
 
 Row = dict[str, Any]
 
@@ -27,29 +27,29 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     """Extract missing faces, write summary.json and faces.png; SomeFailed if a video is unreadable."""
     data = to_plain(cfg.data)
     store = make_store(data, face_settings(cfg))
-    filled = make_fill(cfg, store)(load_training_protocol(data, run_dir).videos)
-    summary = summarise(store, filled)
+    result = make_extraction(cfg, store)(load_training_protocol(data, run_dir).videos)
+    summary = summarise(store, result)
     write_json(run_dir / "summary.json", summary)
-    row_of = {row["video"]: row for row in filled.rows}
+    row_of = {row["video"]: row for row in result.rows}
     tracks = [
         sheet_track(store.read(video), row_of[video], track)
-        for video, track in choose_tracks(filled.rows, 24, seed=0)
+        for video, track in choose_tracks(result.rows, 24, seed=0)
     ]
     plot_tracks(tracks, run_dir / "faces.png", title=f"{data['name']} faces")
     console = TextConsole()
-    console.print(coverage_table(store, filled.rows))
+    console.print(coverage_table(store, result.rows))
     if summary["losses"]:
-        console.print(loss_table(store, filled.rows))
+        console.print(loss_table(store, result.rows))
     files = "summary.json, faces.png" if tracks else "summary.json"
     console.print(f"{files} in {short_path(run_dir)}", soft_wrap=True, highlight=False)
     if summary["failed"]:
-        failed = f"{summary['failed']} of {len(filled.rows)} videos could not be read"
+        failed = f"{summary['failed']} of {len(result.rows)} videos could not be read"
         raise SomeFailed(f"{failed}: see {store.root / 'lost.csv'}")
 
 
-def summarise(store: FaceStore, filled: Filled) -> Row:
+def summarise(store: FaceStore, result: CorpusExtraction) -> Row:
     """Counts of the store, its losses by kind, and the statistics of this run."""
-    rows = filled.rows
+    rows = result.rows
     totals = {name: sum(row[name] for row in rows) for name in ("sampled_frames", "face_frames")}
     losses = Counter(kind for row in rows if (kind := loss_of(row)[0]))
     return {
@@ -60,7 +60,7 @@ def summarise(store: FaceStore, filled: Filled) -> Row:
         "coverage": round(totals["face_frames"] / max(totals["sampled_frames"], 1), 6),
         "tracks": sum(len(row["tracks"]) for row in rows),
         "losses": dict(losses),
-        "extracted": filled.statistics.summary(),
+        "extracted": result.summary(),
     }
 
 

@@ -22,7 +22,7 @@ from rich.progress import TextColumn
 from deepfake.config import to_plain
 from deepfake.errors import SomeFailed, UserError
 from deepfake.io import disk_is_full, short_path
-from deepfake.parallel import keep_freed_memory, progress_bar
+from deepfake.parallel.pool import keep_freed_memory, progress_bar
 from deepfake.prediction.detector import LoadedDetector
 from deepfake.prediction.inputs import InputFile, collect
 from deepfake.prediction.journal import Journal

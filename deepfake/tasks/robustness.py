@@ -17,7 +17,7 @@ from deepfake.corpora.load import load_test_protocol
 from deepfake.data.distortions import DISTORTIONS, LEVELS, ClipDistortion
 from deepfake.errors import UserError
 from deepfake.io import short_path, write_csv, write_json
-from deepfake.parallel import keep_freed_memory, progress_bar
+from deepfake.parallel.pool import keep_freed_memory, progress_bar
 from deepfake.records import SPLITS
 from deepfake.reports.robustness import COLUMNS, write_robustness
 from deepfake.reports.run_page import evaluate_split

@@ -19,7 +19,7 @@ from deepfake.corpora.protocols import Protocol
 from deepfake.errors import UserError
 from deepfake.io import remove_stale, short_path, write_text
 from deepfake.models.published import read_weights
-from deepfake.parallel import keep_freed_memory, return_freed_memory
+from deepfake.parallel.pool import keep_freed_memory, return_freed_memory
 from deepfake.records import FAKE, REAL
 from deepfake.reports.plots import plot_history
 from deepfake.reports.run_page import write_results

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deepfake.app.jobs import Task
-from deepfake.parallel import Failure, WorkerDied
+from deepfake.parallel.pool import Failure, WorkerDied
 from deepfake.video.write import write_video
 
 

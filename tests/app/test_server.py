@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from deepfake.app.jobs import Queue
 from deepfake.app.server import HEADERS, is_own_name, make_app
 from deepfake.errors import UserError
-from deepfake.parallel import MemoryLimitReached, TimeLimitReached
+from deepfake.parallel.pool import MemoryLimitReached, TimeLimitReached
 from deepfake.reports.prediction_page import ModelFacts
 
 ABOUT = ModelFacts(

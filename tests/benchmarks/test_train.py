@@ -16,7 +16,7 @@ from deepfake.faces.settings import FaceSettings
 from deepfake.models.detector import Detector
 from deepfake.models.heads import LinearHead
 from deepfake.models.mesonet import Meso4
-from deepfake.parallel import Executor
+from deepfake.parallel.pool import Executor
 from deepfake.records import InputSpec
 
 

@@ -10,7 +10,7 @@ from deepfake.data.augment import Sample, WindowTransform
 from deepfake.data.datamodule import FaceDataModule
 from deepfake.data.windows import EvalSettings, TrackFrames
 from deepfake.errors import UserError
-from deepfake.faces.fill import Filled, Statistics
+from deepfake.faces.extract_corpus import CorpusExtraction
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
 from deepfake.records import InputSpec
@@ -34,7 +34,7 @@ def prepared(
     module = FaceDataModule(
         protocol=lambda: Protocol(name="x", videos=()),
         store=FaceStore(tmp_path, FaceSettings()),
-        fill=lambda videos: Filled([], Statistics()),
+        extract=lambda videos: CorpusExtraction(),
         spec=SPEC,
         transform=transform,
     )
@@ -64,7 +64,7 @@ def prepared(
 def test_a_count_below_one_or_not_whole_is_named_before_anything_is_extracted(
     tmp_path: Path, name: str, value: float
 ) -> None:
-    def fill(videos: object) -> Filled:
+    def extract(videos: object) -> CorpusExtraction:
         raise AssertionError("it was extracted")
 
     windows = {"eval_hop": "hop", "eval_windows": "max_windows"}
@@ -75,7 +75,7 @@ def test_a_count_below_one_or_not_whole_is_named_before_anything_is_extracted(
         FaceDataModule(
             protocol=lambda: Protocol(name="x", videos=()),
             store=FaceStore(tmp_path, FaceSettings()),
-            fill=fill,
+            extract=extract,
             spec=SPEC,
             **given,
         )

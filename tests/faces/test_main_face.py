@@ -2,7 +2,6 @@ import csv
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +10,11 @@ import pytest
 from extracted import FakeExtraction
 
 from deepfake.errors import DecodeError, UserError
-from deepfake.faces import fill
+from deepfake.faces import extract_corpus as corpus_module
 from deepfake.faces.main_face import Choice, choose, mask_shares, region_shares
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import MISSED, FaceStore, read_about
 from deepfake.faces.video_faces import VideoFaces, to_table
-from deepfake.parallel import Executor
 from deepfake.records import FAKE, REAL, Video, VideoInfo
 from deepfake.video.write import write_video
 
@@ -24,7 +22,7 @@ Box = tuple[float, float, float, float]
 
 LARGE, SMALL = (0.0, 0.0, 64.0, 64.0), (96.0, 64.0, 128.0, 96.0)
 SETTINGS = FaceSettings()
-FillStore = Callable[..., fill.Filled]
+ExtractCorpus = Callable[..., corpus_module.CorpusExtraction]
 
 
 def faces_with(
@@ -168,18 +166,6 @@ def extraction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeExtractio
     return FakeExtraction(lambda path, settings: TWO)
 
 
-@pytest.fixture
-def extracted(extraction: FakeExtraction) -> list[str]:
-    """Names of the videos that were extracted."""
-    return extraction.names
-
-
-@pytest.fixture
-def fill_store(extraction: FakeExtraction) -> FillStore:
-    """fill_store in this process with that extraction."""
-    return partial(fill.fill_store, executor=Executor(num_workers=0), extract=extraction)
-
-
 def test_mask_shares_survive_the_store_and_a_file_without_them_has_none(store: FaceStore) -> None:
     for shares in (None, (), (0.25, 1 / 3)):
         store.write("a", replace(TWO, mask_shares=shares))
@@ -198,12 +184,12 @@ def test_shares_added_later_leave_rows_and_library_versions_alone(store: FaceSto
 
 def test_the_manifest_says_which_track_was_chosen_and_by_what(
     store: FaceStore,
-    fill_store: FillStore,
+    extract_corpus: ExtractCorpus,
     extracted: list[str],
     tmp_path: Path,
 ) -> None:
     mask = mask_film(tmp_path / "mask.mp4", *[SMALL] * 4)
-    rows = fill_store(store, [video("real"), video("fake", mask=mask, partner="real")]).rows
+    rows = extract_corpus(store, [video("real"), video("fake", mask=mask, partner="real")]).rows
     assert rows == pq.read_table(store.root / "manifest.parquet").to_pylist()
     assert [(row["main"], row["main_by"]) for row in rows] == [(0, "size"), (1, "mask")]
     assert [[t["share"] for t in row["tracks"]] for row in rows] == [[None, None], [0.0, 1.0]]
@@ -211,14 +197,14 @@ def test_the_manifest_says_which_track_was_chosen_and_by_what(
 
 def test_a_fake_whose_manipulated_face_was_missed_is_counted_and_listed(
     store: FaceStore,
-    fill_store: FillStore,
+    extract_corpus: ExtractCorpus,
     extracted: list[str],
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     mask = mask_film(tmp_path / "mask.mp4", *[(64.0, 96.0, 96.0, 128.0)] * 4)
     with caplog.at_level(logging.WARNING):
-        (row,) = fill_store(store, [video("fake", mask=mask)]).rows
+        (row,) = extract_corpus(store, [video("fake", mask=mask)]).rows
     assert (row["main"], row["main_by"], row["reason"]) == (None, "mask", "")
     assert "1 fakes without their manipulated face" in caplog.text
     with (store.root / "lost.csv").open() as file:
@@ -229,22 +215,22 @@ def test_a_fake_whose_manipulated_face_was_missed_is_counted_and_listed(
 
 def test_masks_that_came_later_are_looked_at_without_new_detection(
     store: FaceStore,
-    fill_store: FillStore,
+    extract_corpus: ExtractCorpus,
     extracted: list[str],
     tmp_path: Path,
 ) -> None:
-    assert fill_store(store, [video("fake")]).rows[0]["main_by"] == "size"
+    assert extract_corpus(store, [video("fake")]).rows[0]["main_by"] == "size"
     mask = mask_film(tmp_path / "mask.mp4", *[SMALL] * 4)
-    (row,) = fill_store(store, [video("fake", mask=mask)]).rows
+    (row,) = extract_corpus(store, [video("fake", mask=mask)]).rows
     assert (row["main"], row["main_by"]) == (1, "mask")
     mask.unlink()  # nobody looks at it again
-    assert fill_store(store, [video("fake", mask=mask)]).rows == [row]
+    assert extract_corpus(store, [video("fake", mask=mask)]).rows == [row]
     assert extracted == ["fake"]
 
 
 def test_an_unreadable_mask_is_reported_and_costs_only_the_mask_shares(
     store: FaceStore,
-    fill_store: FillStore,
+    extract_corpus: ExtractCorpus,
     extracted: list[str],
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
@@ -254,12 +240,12 @@ def test_an_unreadable_mask_is_reported_and_costs_only_the_mask_shares(
     for _ in range(2):  # when extracting, and as one that came later
         caplog.clear()
         with caplog.at_level(logging.WARNING):
-            (row,) = fill_store(store, [video("fake", mask=mask)]).rows
+            (row,) = extract_corpus(store, [video("fake", mask=mask)]).rows
         assert (row["main"], row["main_by"], row["face_frames"]) == (0, "size", 4)
         assert "1 masks could not be read" in caplog.text
         assert caplog.text.count("mask.mp4: not a readable video") == 1
     mask_film(mask, *[SMALL] * 4)  # mended
-    assert fill_store(store, [video("fake", mask=mask)]).rows[0]["main"] == 1
+    assert extract_corpus(store, [video("fake", mask=mask)]).rows[0]["main"] == 1
     assert extracted == ["fake"]
 
 
@@ -275,10 +261,10 @@ def test_the_partner_is_looked_for_among_the_videos_of_the_manifest(store: FaceS
 
 
 def test_an_unknown_rule_is_an_error_before_any_work(
-    store: FaceStore, fill_store: FillStore, extracted: list[str]
+    store: FaceStore, extract_corpus: ExtractCorpus, extracted: list[str]
 ) -> None:
     with pytest.raises(UserError, match=r"data\.main_face=biggest: must be one of mask, partner, size"):
-        fill_store(store, [video("real")], main_face="biggest")
+        extract_corpus(store, [video("real")], main_face="biggest")
     with pytest.raises(UserError, match=r"data\.main_face=biggest"):
         store.write_manifest([], {}, "biggest")
     assert extracted == []

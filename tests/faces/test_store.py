@@ -6,11 +6,11 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from deepfake.errors import UserError
-from deepfake.faces import fill
+from deepfake.faces import extract_corpus as corpus_module
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
 from deepfake.faces.video_faces import VideoFaces, to_table
-from deepfake.parallel import Executor
+from deepfake.parallel.pool import Executor
 from deepfake.records import REAL, Video, VideoInfo
 
 INFO = VideoInfo(num_frames=8, fps=25, width=8, height=8, rotation_deg=0, codec="h264", container="mov")
@@ -44,17 +44,17 @@ def test_a_store_that_lies_elsewhere_is_copied_and_never_extracted_into(
     tmp_path: Path, videos: list[Video], url: str
 ) -> None:
     store = FaceStore(tmp_path / "copies", FaceSettings(), urls={"": url})
-    filled = fill.fill_store(store, videos, executor=Executor(num_workers=0))
-    assert [row["sampled_frames"] for row in filled.rows] == [2, 2]
-    assert filled.statistics.counts["videos"] == 0
+    result = corpus_module.extract_corpus(store, videos, executor=Executor(num_workers=0))
+    assert [row["sampled_frames"] for row in result.rows] == [2, 2]
+    assert result.counts["videos"] == 0
     assert store.path_of("real/b").read_bytes() == (tmp_path / "local/faces/real/b.arrow").read_bytes()
     videos[1].path.write_bytes(b"another file")
     with pytest.raises(
         UserError, match=r"memory://bucket/store can only be read, .* real/b are not of .*b\.mp4"
     ):
-        fill.fill_store(store, videos)
+        corpus_module.extract_corpus(store, videos)
     with pytest.raises(UserError, match=r"other settings .*margin: 1.6 != 2.0"):
-        fill.fill_store(replace(store, settings=FaceSettings(margin=2.0)), videos[:1])
+        corpus_module.extract_corpus(replace(store, settings=FaceSettings(margin=2.0)), videos[:1])
 
 
 def test_parts_lie_where_each_of_them_says(tmp_path: Path, videos: list[Video], url: str) -> None:

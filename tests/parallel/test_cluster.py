@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from deepfake.errors import UserError
-from deepfake.parallel import Executor
 from deepfake.parallel import cluster as dask_cluster
+from deepfake.parallel.pool import Executor
 from tests.parallel.test_pool import (
     ROOT,
     TWO,

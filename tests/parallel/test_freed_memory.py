@@ -5,7 +5,7 @@ import pytest
 
 HOLD_AND_TRIM = """
 import numpy as np, psutil
-from deepfake.parallel import keep_freed_memory, trim_freed_memory
+from deepfake.parallel.pool import keep_freed_memory, trim_freed_memory
 def resident_mb():
     return psutil.Process().memory_info().rss / 1e6
 keep_freed_memory()

@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from deepfake.errors import UserError
-from deepfake.parallel import Executor, Failure, pool
+from deepfake.parallel import pool
+from deepfake.parallel.pool import Executor, Failure
 
 ROOT = Path(__file__).parents[2]
 TWO = Executor(num_workers=2)
@@ -261,7 +262,8 @@ SCRIPT = """
 import sys
 import threading
 from pathlib import Path
-from deepfake.parallel import Executor, pool
+from deepfake.parallel import pool
+from deepfake.parallel.pool import Executor
 from tests.parallel.test_pool import hang, kill_at_3_and_7, pid, worker_processes
 
 if __name__ == "__main__":

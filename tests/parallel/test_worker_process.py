@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from deepfake.errors import UserError
-from deepfake.parallel import (
+from deepfake.parallel.pool import (
     Failure,
     MemoryLimitReached,
     TimeLimitReached,

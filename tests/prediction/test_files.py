@@ -16,7 +16,7 @@ import deepfake
 from deepfake.data.windows import EvalSettings
 from deepfake.errors import DecodeError, UserError
 from deepfake.faces.extract import Extracted, extract_faces
-from deepfake.parallel import Executor
+from deepfake.parallel.pool import Executor
 from deepfake.prediction.detector import LoadedDetector
 from deepfake.prediction.inputs import collect
 from deepfake.prediction.predictor import predict_files, read_file

@@ -11,7 +11,7 @@ import pytest
 from films import film, sound
 from PIL import Image
 
-from deepfake.parallel import Executor
+from deepfake.parallel.pool import Executor
 from deepfake.prediction.detector import LoadedDetector
 from deepfake.prediction.inputs import collect
 from deepfake.prediction.predictor import predict_files

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deepfake.parallel import Executor
+from deepfake.parallel.pool import Executor
 from deepfake.prediction import predictor as files
 from deepfake.prediction.detector import LoadedDetector
 from deepfake.prediction.inputs import collect

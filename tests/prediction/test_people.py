@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 import deepfake
 from deepfake.data.windows import EvalSettings
-from deepfake.parallel import Executor
+from deepfake.parallel.pool import Executor
 from deepfake.prediction.detector import LoadedDetector, choose_crops
 from deepfake.prediction.inputs import collect
 from deepfake.prediction.predictor import predict_files, predict_video

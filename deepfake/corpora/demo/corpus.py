@@ -18,7 +18,7 @@ from deepfake.corpora.demo.footage import random_footage
 from deepfake.corpora.demo.people import Person, random_person
 from deepfake.errors import UserError
 from deepfake.io import remove_stale, write_text
-from deepfake.parallel import Executor, Failure, progress_bar
+from deepfake.parallel.pool import Executor, Failure, progress_bar
 from deepfake.records import FAKE, REAL, Video
 from deepfake.video.write import write_video
 

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,19 +14,17 @@ import pytest
 from extracted import FakeExtraction
 
 from deepfake.errors import Stopped, UserError
-from deepfake.faces import fill
+from deepfake.faces import extract_corpus as corpus_module
 from deepfake.faces.extract import Extracted
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
 from deepfake.faces.video_faces import VideoFaces, to_table
 from deepfake.io import file_lock
-from deepfake.parallel import Executor
 from deepfake.records import REAL, Video, VideoInfo
 
-FillStore = Callable[..., fill.Filled]
+ExtractCorpus = Callable[..., corpus_module.CorpusExtraction]
 SETTINGS = FaceSettings()
 INFO = VideoInfo(num_frames=8, fps=25, width=8, height=8, rotation_deg=0, codec="h264", container="mov")
-HERE = Executor(num_workers=0)
 
 
 @pytest.fixture
@@ -38,18 +35,6 @@ def extraction() -> FakeExtraction:
             to_table([]), INFO, settings, (0, 1), source_bytes=path.stat().st_size
         )
     )
-
-
-@pytest.fixture
-def extracted(extraction: FakeExtraction) -> list[str]:
-    """Names of the videos that were extracted, in order."""
-    return extraction.names
-
-
-@pytest.fixture
-def fill_store(extraction: FakeExtraction) -> FillStore:
-    """fill_store in this process with that extraction."""
-    return partial(fill.fill_store, executor=HERE, extract=extraction)
 
 
 def videos(folder: Path, count: int) -> list[Video]:
@@ -69,7 +54,7 @@ def files(store: FaceStore) -> list[str]:
 
 def test_another_file_under_the_same_key_is_extracted_again(
     store: FaceStore,
-    fill_store: FillStore,
+    extract_corpus: ExtractCorpus,
     extracted: list[str],
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
@@ -79,7 +64,7 @@ def test_another_file_under_the_same_key_is_extracted_again(
         path = tmp_path / root / "a.mp4"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
-        fill_store(store, [Video(key="a", path=path, corpus="x", label=REAL, method="real")])
+        extract_corpus(store, [Video(key="a", path=path, corpus="x", label=REAL, method="real")])
         counts.append(len(extracted))
     assert counts == [1, 1, 2, 2]
     assert caplog.text.count("1 videos in ") == 1
@@ -88,26 +73,26 @@ def test_another_file_under_the_same_key_is_extracted_again(
 
 def test_other_settings_are_refused_by_name_and_overwritten_only_where_they_differ(
     store: FaceStore,
-    fill_store: FillStore,
+    extract_corpus: ExtractCorpus,
     extracted: list[str],
     tmp_path: Path,
 ) -> None:
     films = videos(tmp_path / "films", 3)
-    fill_store(store, films)
+    extract_corpus(store, films)
     other = replace(store, settings=replace(SETTINGS, margin=2.0))
     with pytest.raises(
         UserError, match=r"\(stored != wanted\): margin: 1.6 != 2.0\. .*faces\.overwrite=true"
     ):
-        fill_store(other, films)
-    assert fill_store(other, films[:1], overwrite=True).statistics.counts["videos"] == 1
-    assert fill_store(other, films, overwrite=True).statistics.counts["videos"] == 2  # as after a kill
-    assert fill_store(other, films).statistics.counts["videos"] == 0
+        extract_corpus(other, films)
+    assert extract_corpus(other, films[:1], overwrite=True).counts["videos"] == 1
+    assert extract_corpus(other, films, overwrite=True).counts["videos"] == 2  # as after a kill
+    assert extract_corpus(other, films).counts["videos"] == 0
     assert extracted == ["v00", "v01", "v02", "v00", "v01", "v02"]
 
 
 def test_a_video_that_another_extraction_finishes_meanwhile_is_waited_for_and_not_done_twice(
     store: FaceStore,
-    fill_store: FillStore,
+    extract_corpus: ExtractCorpus,
     extracted: list[str],
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
@@ -128,10 +113,10 @@ def test_a_video_that_another_extraction_finishes_meanwhile_is_waited_for_and_no
     thread.start()
     ready.wait()
     with caplog.at_level(logging.INFO):
-        filled = fill_store(store, films)
+        result = extract_corpus(store, films)
     thread.join()
     assert extracted == ["v00", "v02"]
-    assert (len(filled.rows), filled.statistics.counts["videos"]) == (3, 2)
+    assert (len(result.rows), result.counts["videos"]) == (3, 2)
     assert caplog.text.count("1 videos are with another extraction: waiting for it") == 1
     faces = [f"faces/v0{number}.arrow" for number in range(3)]
     assert files(store) == [*faces, "lost.csv", "manifest.parquet"]
@@ -139,31 +124,35 @@ def test_a_video_that_another_extraction_finishes_meanwhile_is_waited_for_and_no
 
 def test_a_video_that_another_extraction_gives_up_is_done_here(
     store: FaceStore,
-    fill_store: FillStore,
+    extract_corpus: ExtractCorpus,
     extracted: list[str],
     tmp_path: Path,
 ) -> None:
     films = videos(tmp_path / "films", 2)
     theirs = file_lock(store.path_of("v00"))
     theirs.__enter__()
-    fill_store(store, films, wait=lambda _: theirs.__exit__(None, None, None))
+    extract_corpus(store, films, wait=lambda _: theirs.__exit__(None, None, None))
     assert extracted == ["v01", "v00"]
 
 
 def test_a_store_that_cannot_be_written_is_one_error_before_any_work(
     store: FaceStore,
-    fill_store: FillStore,
+    extract_corpus: ExtractCorpus,
     extracted: list[str],
     tmp_path: Path,
 ) -> None:
     store.root.write_bytes(b"a file, not a folder")
     with pytest.raises(UserError, match=r"the face store .*store cannot be written: .*File exists"):
-        fill_store(store, videos(tmp_path / "films", 2))
+        extract_corpus(store, videos(tmp_path / "films", 2))
     assert extracted == []
 
 
 def test_a_full_disk_stops_with_one_clear_message_and_keeps_what_is_done(
-    store: FaceStore, fill_store: FillStore, extraction: FakeExtraction, extracted: list[str], tmp_path: Path
+    store: FaceStore,
+    extract_corpus: ExtractCorpus,
+    extraction: FakeExtraction,
+    extracted: list[str],
+    tmp_path: Path,
 ) -> None:
     films = videos(tmp_path / "films", 5)
 
@@ -173,25 +162,25 @@ def test_a_full_disk_stops_with_one_clear_message_and_keeps_what_is_done(
         return extraction(*given, **values)
 
     with pytest.raises(Stopped, match=re.escape(f"{store.root} after 2 of 5 ")):
-        fill_store(store, films, extract=full_after_two)
+        extract_corpus(store, films, extract=full_after_two)
     assert files(store) == ["faces/v00.arrow", "faces/v01.arrow"]
-    assert fill_store(store, films).statistics.counts["videos"] == 3
+    assert extract_corpus(store, films).counts["videos"] == 3
 
 
 def test_the_estimate_comes_from_videos_of_all_sizes_and_warns_of_a_small_disk(  # noqa: PLR0917
     store: FaceStore,
-    fill_store: FillStore,
+    extract_corpus: ExtractCorpus,
     extracted: list[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: Any,
 ) -> None:
     films = videos(tmp_path / "films", 40)
-    monkeypatch.setattr(fill.shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
+    monkeypatch.setattr(corpus_module.shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
     with caplog.at_level(logging.INFO):
-        filled = fill_store(store, films)
+        result = extract_corpus(store, films)
     size = store.path_of("v00").stat().st_size
-    assert filled.statistics.counts["bytes"] == 40 * size
+    assert result.counts["bytes"] == 40 * size
     assert extracted[:8] == ["v37", "v32", "v27", "v22", "v17", "v12", "v07", "v02"]
     assert extracted[8:] == [v.key for v in films if v.key not in extracted[:8]]
     assert "from the first 8 of 40 videos, of all sizes: about 0:00:" in caplog.text
