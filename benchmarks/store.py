@@ -18,11 +18,10 @@ from benchmarks.bench import Bench, BenchmarkResult
 from deepfake.data.dataset import cached_faces
 from deepfake.data.windows import track_frames, track_windows
 from deepfake.errors import SomeFailed, UserError
-from deepfake.faces.crops import decode_jpeg
 from deepfake.faces.extract_corpus import extract_corpus
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
-from deepfake.faces.video_faces import VideoFaces
+from deepfake.faces.video_faces import VideoFaces, decode_jpeg
 from deepfake.parallel.pool import Executor, progress_bar
 from deepfake.records import InputSpec, Video
 

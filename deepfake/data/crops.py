@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepfake.faces.crops import decode_jpeg
-from deepfake.faces.video_faces import VideoFaces
+from deepfake.faces.video_faces import VideoFaces, decode_jpeg
 from deepfake.records import InputSpec
 
 

@@ -18,9 +18,8 @@ from torch.utils.data import Dataset, Sampler
 from deepfake.data.augment import Sample, WindowTransform
 from deepfake.data.crops import fit, to_tensor, window_crops, window_landmarks
 from deepfake.data.distortions import ClipDistortion
-from deepfake.faces.crops import decode_jpeg
 from deepfake.faces.store import FaceStore
-from deepfake.faces.video_faces import VideoFaces, read_faces
+from deepfake.faces.video_faces import VideoFaces, decode_jpeg, read_faces
 from deepfake.records import InputSpec, Window
 
 

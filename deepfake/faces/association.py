@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from deepfake.faces.crops import square_around, within
+from deepfake.faces.video_faces import square_around, within
 from deepfake.records import Detections, Frames
 from deepfake.video.decode import frame_size, resized_yuv
 

@@ -19,11 +19,19 @@ import numpy as np
 import pyarrow as pa
 
 from deepfake.faces.association import Tracklet
-from deepfake.faces.crops import around, cut, encode_jpeg, smooth, square_around
 from deepfake.faces.detector import Detector, detect_clip, shared_detector
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.tracker import Shot, Tracker, box_array, make_tracker
-from deepfake.faces.video_faces import SCHEMA, VideoFaces, to_table
+from deepfake.faces.video_faces import (
+    SCHEMA,
+    VideoFaces,
+    around,
+    cut,
+    encode_jpeg,
+    smooth,
+    square_around,
+    to_table,
+)
 from deepfake.records import Detections, Frames, VideoInfo
 from deepfake.video.decode import IMAGE_SUFFIXES, frame_size, read_clips, read_image, rgb_region
 from deepfake.video.limits import LIMITS, Limits

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +35,8 @@ log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Stamp = list[Any]
+"""By what a changed file is told: bytes, and a version; either may be unknown."""
 
 MAX_THREADS = 16
 PAUSES_S = (1.0, 4.0)  # before the second and the third attempt
@@ -75,7 +76,7 @@ def fetch(url: str, keys: Sequence[str], cache: Path) -> dict[str, str]:
     the store cannot be read or lacks a video, Stopped if fetching breaks off; what came until then is kept.
     """
     index = cache / "fetched.jsonl"
-    paths = {key: local_path(cache, key) for key in keys}
+    paths = {key: cache / file_of(key) for key in keys}
     remote = connect(url)
     with ExitStack() as stack:
         if not stack.enter_context(file_lock(index)):
@@ -91,26 +92,10 @@ def fetch(url: str, keys: Sequence[str], cache: Path) -> dict[str, str]:
     return unreadable
 
 
-def local_path(cache: Path, key: str) -> Path:
-    """Where a video's faces are in the cache; raises UserError for a key that leads out of it."""
-    faces = os.path.normpath(cache / "faces")
-    path = Path(os.path.normpath(cache / file_of(key)))
-    if not path.is_relative_to(faces):
-        raise UserError(f"video {key!r}: not a key that a face store can have")
-    return path
-
-
-class Stamp(NamedTuple):
-    """By what a changed file is told: bytes, and a version; either may be unknown."""
-
-    size: int | None
-    version: str
-
-    @classmethod
-    def of(cls, info: Mapping[str, Any]) -> Stamp:
-        """The stamp in what fsspec tells of a file."""
-        versions = (f"{name} {info[name]}" for name in VERSIONS.split() if info.get(name))
-        return cls(info.get("size"), next(versions, ""))
+def stamp_of(info: Mapping[str, Any]) -> Stamp:
+    """The stamp in what fsspec tells of a file."""
+    versions = (f"{name} {info[name]}" for name in VERSIONS.split() if info.get(name))
+    return [info.get("size"), next(versions, "")]
 
 
 class Remote(NamedTuple):
@@ -131,10 +116,6 @@ class Remote(NamedTuple):
             return f"{self.root.rstrip('/')}/{name}"
         root, mark, query = self.root.partition("?")
         return f"{root.rstrip('/')}/{quote(name)}{mark}{query}"
-
-    def faces(self, key: str) -> str:
-        """Where a video's faces are."""
-        return self.path_of(file_of(key))
 
 
 def connect(url: str) -> Remote:
@@ -170,8 +151,8 @@ def listed_stamps(remote: Remote, keys: Sequence[str]) -> dict[str, Stamp]:
     """Stamps by key of the files that are there, from one listing."""
     listed = retry(lambda: remote.fs.find(remote.path_of("faces"), detail=True))
     infos = {path.lstrip("/"): info for path, info in listed.items()}
-    paths = {key: remote.faces(key).lstrip("/") for key in keys}
-    return {key: Stamp.of(infos[path]) for key, path in paths.items() if path in infos}
+    paths = {key: remote.path_of(file_of(key)).lstrip("/") for key in keys}
+    return {key: stamp_of(infos[path]) for key, path in paths.items() if path in infos}
 
 
 def web_stamps(remote: Remote, keys: Sequence[str]) -> dict[str, Stamp]:
@@ -179,7 +160,7 @@ def web_stamps(remote: Remote, keys: Sequence[str]) -> dict[str, Stamp]:
 
     def ask(key: str) -> Stamp | None:
         try:
-            return Stamp.of(remote.fs.info(remote.faces(key)))
+            return stamp_of(remote.fs.info(remote.path_of(file_of(key))))
         except FileNotFoundError as err:  # which fsspec makes of whatever goes wrong
             if getattr(err.__cause__, "status", None) in (404, 410):
                 return None
@@ -207,7 +188,7 @@ def read_index(index: Path) -> dict[str, Stamp]:
             key, size, version = json.loads(line)
         except ValueError:
             continue
-        stamps[key] = Stamp(size, version)
+        stamps[key] = [size, version]
     return stamps
 
 
@@ -235,13 +216,13 @@ def copy_files(remote: Remote, stamps: Mapping[str, Stamp], paths: Mapping[str, 
 
 def download(remote: Remote, key: str, stamp: Stamp, path: Path) -> None:
     """Copy a video's file to path; raises OSError if something else comes, such as a page that says no."""
-    remote.fs.get_file(remote.faces(key), str(path))
+    remote.fs.get_file(remote.path_of(file_of(key)), str(path))
     size = path.stat().st_size
     with path.open("rb") as file:
         first = file.read(len(ARROW))
         file.seek(max(size - len(ARROW), 0))
         last = file.read()
-    if not first == last == ARROW or stamp.size not in (None, size):
+    if not first == last == ARROW or stamp[0] not in (None, size):
         raise OSError(f"what came for {key}, {size} bytes, is no whole store file")
 
 
@@ -250,12 +231,10 @@ def run_in_threads(
 ) -> Iterator[tuple[Item, Result]]:
     """Yield every item with function(item), in the order they finish; the first error ends it."""
     with ThreadPoolExecutor(num_threads) as pool, progress_bar() as progress:
-        task = progress.add_task(title, total=len(items))
         futures = {pool.submit(function, item): item for item in items}
         try:
-            for future in as_completed(futures):
+            for future in progress.track(as_completed(futures), total=len(items), description=title):
                 yield futures[future], future.result()
-                progress.advance(task)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

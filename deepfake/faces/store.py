@@ -18,13 +18,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deepfake.errors import UserError
-from deepfake.faces.main_face import Choice, check_rule, choose
+from deepfake.faces.main_face import check_rule, choose
 from deepfake.faces.remote_store import fetch
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.video_faces import NO_FACE, VideoFaces, file_of, put_metadata, read_faces, read_metadata
 from deepfake.io import DISK_FULL, atomic_path, file_lock, storable, write_csv
 from deepfake.records import FAKE, Video
 
+TRACK = pa.struct(
+    [
+        ("track", pa.int32()),
+        ("frames", pa.int32()),
+        ("side_px", pa.float32()),
+        ("share", pa.float32()),  # of the mask, or IoU with the partner; null by size
+    ]
+)
 MANIFEST_SCHEMA = pa.schema(
     [
         ("video", pa.string()),
@@ -41,24 +49,13 @@ MANIFEST_SCHEMA = pa.schema(
         ("height", pa.int32()),
         ("sampled_frames", pa.int32()),
         ("face_frames", pa.int32()),
-        (
-            "tracks",
-            pa.list_(
-                pa.struct(
-                    [
-                        ("track", pa.int32()),
-                        ("frames", pa.int32()),
-                        ("side_px", pa.float32()),
-                        ("share", pa.float32()),  # of the mask, or IoU with the partner; null by size
-                    ]
-                )
-            ),
-        ),
+        ("tracks", pa.list_(TRACK)),
         ("main", pa.int32()),  # the track to train on; null if none shows the manipulated face
         ("main_by", pa.string()),  # "mask", "partner" or "size"; empty without tracks
         ("reason", pa.string()),  # why a video gave nothing; empty if it gave faces
     ]
 )
+LOST_COLUMNS = ("video", "sampled_frames", "frames_without_face", "lost", "reason")
 MISSED = "the manipulated face was not tracked: the best track holds {:.0%} of the mask"
 
 
@@ -130,7 +127,7 @@ class FaceStore:
             return False
         try:
             about = read_about(path)
-            made_with = about["settings"]
+            made_with, source_bytes = about["settings"], about["source_bytes"]
         except (pa.ArrowInvalid, ValueError, KeyError) as err:
             raise UserError(f"{path}: not a file of a face store ({err}); delete it and run again") from err
         if differences := FaceSettings.from_dict(made_with).differences(self.settings):
@@ -140,7 +137,7 @@ class FaceStore:
                 f"the face store {self.root} was made with other settings (stored != wanted): {differences}. "
                 "Name another data.store, or replace this one with faces.overwrite=true"
             )
-        return about["source_bytes"] == source.stat().st_size
+        return source_bytes == source.stat().st_size
 
     def write(self, key: str, faces: VideoFaces) -> None:
         """Keep a video's faces; the file appears only when it is whole."""
@@ -175,60 +172,47 @@ class FaceStore:
         """
         check_rule(main_face)
         readable = {video.key for video in videos} - failures.keys()
-        rows = [self._manifest_row(video, failures, main_face, readable) for video in videos]
-        table = pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA)
+        rows = []
+        for video in videos:
+            found: dict[str, Any] = {"reason": storable(failures.get(video.key, ""))}
+            if video.key in readable:
+                has_partner = video.label == FAKE and video.partner in readable and main_face == "partner"
+                partner = self.read(video.partner) if has_partner and video.partner else None
+                found = row_of_faces(self.read(video.key), main_face, partner)
+            rows.append(row_of_video(video) | found)
         manifest, lost = self.root / "manifest.parquet", self.root / "lost.csv"
         # the locks keep another process from removing the unfinished files as stale ones
         with file_lock(manifest, wait=True), file_lock(lost, wait=True):
             with atomic_path(manifest, durable=True) as part:
-                pq.write_table(table, part)
-            _write_lost(lost, rows)
+                pq.write_table(pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA), part)
+            write_csv(lost, LOST_COLUMNS, lost_rows(rows))
         return rows
 
-    def _manifest_row(
-        self, video: Video, failures: Mapping[str, str], main_face: str, readable: set[str]
-    ) -> dict[str, Any]:
-        row: dict[str, Any] = {
-            "video": video.key,
-            "path": storable(str(video.path)),
-            "corpus": video.corpus,
-            "label": video.label,
-            "method": video.method,
-            "split": video.split,
-            "identities": list(video.identities),
-            "partner": video.partner,
-            "sampled_frames": 0,
-            "face_frames": 0,
-            "tracks": [],
-            "main": None,
-            "main_by": "",
-            "reason": storable(failures.get(video.key, "")),
-        }
-        if video.key in failures:
-            return row
-        faces = self.read(video.key)
-        choice = self._choose(video, faces, main_face, readable)
-        shares = choice.shares or [None] * len(faces.track_rows)
-        sides = faces.table.column("square").combine_chunks().values.to_numpy()[2::3]
-        row |= {name: getattr(faces.info, name) for name in ("num_frames", "fps", "width", "height")}
-        row |= {
-            "sampled_frames": len(faces.sampled),
-            "face_frames": faces.num_face_frames,
-            "tracks": [
-                {"track": track, "frames": len(rows), "side_px": float(sides[rows].mean()), "share": share}
-                for track, (rows, share) in enumerate(zip(faces.track_rows, shares, strict=True))
-            ],
-            "main": choice.track,
-            "main_by": choice.by,
-            "reason": "" if len(faces.table) else NO_FACE.format(len(faces.sampled)),
-        }
-        return row
 
-    def _choose(self, video: Video, faces: VideoFaces, main_face: str, readable: set[str]) -> Choice:
-        partner = None
-        if main_face == "partner" and video.label == FAKE and video.partner in readable:
-            partner = self.read(video.partner)
-        return choose(faces, rule=main_face, partner=partner)
+def row_of_video(video: Video) -> dict[str, Any]:
+    """What a manifest row says of a video whose faces are unknown."""
+    row = {name: getattr(video, name) for name in ("corpus", "label", "method", "split", "partner")}
+    none = {"sampled_frames": 0, "face_frames": 0, "tracks": [], "main": None, "main_by": ""}
+    own = {"video": video.key, "path": storable(str(video.path)), "identities": list(video.identities)}
+    return row | own | none
+
+
+def row_of_faces(faces: VideoFaces, main_face: str, partner: VideoFaces | None) -> dict[str, Any]:
+    """What a manifest row says of a video's faces; main_face, partner: see choose."""
+    choice = choose(faces, rule=main_face, partner=partner)
+    shares = choice.shares or [None] * len(faces.track_rows)
+    sides = faces.table.column("square").combine_chunks().values.to_numpy()[2::3]
+    return {name: getattr(faces.info, name) for name in ("num_frames", "fps", "width", "height")} | {
+        "sampled_frames": len(faces.sampled),
+        "face_frames": faces.num_face_frames,
+        "tracks": [
+            {"track": track, "frames": len(rows), "side_px": float(sides[rows].mean()), "share": share}
+            for track, (rows, share) in enumerate(zip(faces.track_rows, shares, strict=True))
+        ],
+        "main": choice.track,
+        "main_by": choice.by,
+        "reason": "" if len(faces.table) else NO_FACE.format(len(faces.sampled)),
+    }
 
 
 def read_about(path: Path) -> dict[str, Any]:
@@ -260,19 +244,12 @@ def write_arrow(path: Path, table: pa.Table) -> None:
         writer.write_table(table)
 
 
-def _write_lost(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def lost_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of lost.csv for those of a manifest."""
     lost = []
     for row in rows:
         kind, reason = loss_of(row)
         if kind:
-            without = row["sampled_frames"] - row["face_frames"]
-            lost.append(
-                {
-                    "video": row["video"],
-                    "sampled_frames": row["sampled_frames"],
-                    "frames_without_face": without,
-                    "lost": kind,
-                    "reason": reason,
-                }
-            )
-    write_csv(path, ("video", "sampled_frames", "frames_without_face", "lost", "reason"), lost)
+            frames = row["sampled_frames"]
+            lost.append((row["video"], frames, frames - row["face_frames"], kind, reason))
+    return [dict(zip(LOST_COLUMNS, values, strict=True)) for values in lost]

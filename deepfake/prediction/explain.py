@@ -14,8 +14,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from deepfake.data.crops import centre_of, to_tensor, window_crops
 from deepfake.errors import UserError
-from deepfake.faces.crops import decode_jpeg, encode_jpeg
-from deepfake.faces.video_faces import VideoFaces
+from deepfake.faces.video_faces import VideoFaces, decode_jpeg, encode_jpeg
 from deepfake.models.detector import Detector
 from deepfake.scoring.prediction import FaceShot, Prediction, WindowPrediction
 

@@ -13,8 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-from deepfake.faces.crops import encode_jpeg
-from deepfake.faces.video_faces import VideoFaces
+from deepfake.faces.video_faces import VideoFaces, encode_jpeg
 from deepfake.reports.html import FAKE_COLOUR, REAL_COLOUR, clock, person
 from deepfake.scoring.prediction import Prediction, WindowPrediction
 from deepfake.video.decode import IMAGE_SUFFIXES, read_frames, read_image

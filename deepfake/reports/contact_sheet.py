@@ -14,8 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from deepfake.faces.crops import decode_jpeg
-from deepfake.faces.video_faces import VideoFaces
+from deepfake.faces.video_faces import VideoFaces, decode_jpeg
 from deepfake.io import visible
 from deepfake.reports.html import FAKE_COLOUR, INK, REAL_COLOUR
 from deepfake.reports.plots import plain_name, save

@@ -147,7 +147,7 @@ def image_uri(image: bytes | np.ndarray, *, max_px: int = PORTRAIT_PX) -> str:
     """A JPEG or (H, W, 3) uint8 RGB as text for an img tag, reduced to max_px; empty for no bytes."""
     import cv2  # here, because tables need no OpenCV
 
-    from deepfake.faces.crops import decode_jpeg, encode_jpeg
+    from deepfake.faces.video_faces import decode_jpeg, encode_jpeg
 
     if isinstance(image, bytes) and not image:
         return ""

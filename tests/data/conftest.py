@@ -7,10 +7,9 @@ import pytest
 
 from deepfake.data.augment import Sample
 from deepfake.data.selfblend import LANDMARKS
-from deepfake.faces.crops import encode_jpeg
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
-from deepfake.faces.video_faces import SCHEMA, VideoFaces
+from deepfake.faces.video_faces import SCHEMA, VideoFaces, encode_jpeg
 from deepfake.records import REAL, VideoInfo
 
 

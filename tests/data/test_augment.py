@@ -12,8 +12,8 @@ from deepfake.data.crops import fit, fit_points, window_landmarks
 from deepfake.data.dataset import Batch, StoredCrops, WindowDataset, WindowSampler
 from deepfake.data.distortions import Distort
 from deepfake.errors import UserError
-from deepfake.faces.crops import cut
 from deepfake.faces.store import FaceStore
+from deepfake.faces.video_faces import cut
 from deepfake.records import InputSpec, Window
 
 Composed = Callable[..., Any]

@@ -8,8 +8,8 @@ from deepfake.data.crops import fit, window_crops
 from deepfake.data.datamodule import padded_share
 from deepfake.data.dataset import SharedFramesDataset, StoredCrops, WindowDataset, WindowSampler
 from deepfake.data.distortions import ClipDistortion
-from deepfake.faces.crops import decode_jpeg
 from deepfake.faces.store import FaceStore
+from deepfake.faces.video_faces import decode_jpeg
 from deepfake.records import InputSpec, Window
 
 

@@ -14,7 +14,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from deepfake.errors import Stopped, UserError
-from deepfake.faces import remote_store as mirror
+from deepfake.faces import remote_store
 from deepfake.faces.remote_store import cache_folder, fetch, is_url, public
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
@@ -32,7 +32,7 @@ def faces(sampled: int) -> VideoFaces:
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mirror, "PAUSES_S", (0, 0))
+    monkeypatch.setattr(remote_store, "PAUSES_S", (0, 0))
 
 
 @pytest.fixture
@@ -103,13 +103,13 @@ def url(request: pytest.FixtureRequest, store: FaceStore, tmp_path: Path) -> Ite
 def downloads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Keys in the order they were downloaded."""
     keys: list[str] = []
-    whole = mirror.download
+    whole = remote_store.download
 
-    def download(remote: mirror.Remote, key: str, stamp: mirror.Stamp, path: Path) -> None:
+    def download(remote: remote_store.Remote, key: str, stamp: remote_store.Stamp, path: Path) -> None:
         keys.append(key)
         whole(remote, key, stamp, path)
 
-    monkeypatch.setattr(mirror, "download", download)
+    monkeypatch.setattr(remote_store, "download", download)
     return keys
 
 

@@ -107,7 +107,7 @@ def test_a_file_that_could_not_be_read_is_tried_again_and_the_last_line_counts(
 def test_one_small_picture_is_kept_of_those_that_were_cut_out(tmp_path: Path, file: InputFile) -> None:
     import numpy as np
 
-    from deepfake.faces.crops import decode_jpeg, encode_jpeg
+    from deepfake.faces.video_faces import decode_jpeg, encode_jpeg
     from deepfake.scoring.prediction import FaceShot
 
     large = encode_jpeg(np.full((400, 400, 3), 99, np.uint8), 95)

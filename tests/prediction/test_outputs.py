@@ -14,7 +14,7 @@ from torch import Tensor
 
 from deepfake.data.crops import centre_of, to_tensor, window_crops
 from deepfake.errors import DecodeError, SomeFailed, UserError
-from deepfake.faces.crops import decode_jpeg
+from deepfake.faces.video_faces import decode_jpeg
 from deepfake.prediction import outputs as artifacts
 from deepfake.prediction.detector import LoadedDetector
 from deepfake.prediction.explain import with_heat

@@ -29,7 +29,7 @@ def faces_on(frames: Sequence[int], sampled: Sequence[int]) -> VideoFaces:
     """One face on some of the sampled frames, which all differ a little."""
     import pyarrow as pa
 
-    from deepfake.faces.crops import encode_jpeg
+    from deepfake.faces.video_faces import encode_jpeg
 
     rng = np.random.default_rng(0)
     rows = [

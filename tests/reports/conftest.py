@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from deepfake.faces.crops import encode_jpeg
 from deepfake.faces.settings import FaceSettings
-from deepfake.faces.video_faces import VideoFaces, to_table
+from deepfake.faces.video_faces import VideoFaces, encode_jpeg, to_table
 from deepfake.records import VideoInfo
 from deepfake.scoring.prediction import TrackPrediction, WindowPrediction
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepfake.faces.crops import decode_jpeg, encode_jpeg
+from deepfake.faces.video_faces import decode_jpeg, encode_jpeg
 from deepfake.reports.html import image_uri
 from deepfake.reports.prediction_page import (
     SHOT_PX,

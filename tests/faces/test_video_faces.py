@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from deepfake.faces.crops import cut, decode_jpeg, encode_jpeg, smooth, square_around
+from deepfake.faces.video_faces import cut, decode_jpeg, encode_jpeg, smooth, square_around
 
 
 def test_smoothing_leaves_steady_motion_and_the_ends_alone() -> None:
