@@ -9,44 +9,32 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Set
 from pathlib import Path
 
-from deepfake.corpora.corpus import (
-    CELEBDF_FAKE,
-    CELEBDF_REAL,
-    Corpus,
-    Listing,
-    count,
-    identities_of,
-    list_folder,
-    read_lines,
-    resolve,
-    warn_of_gaps,
-    warn_of_names,
-    wrong_root,
-)
+from deepfake.corpora import corpus
+from deepfake.corpora.corpus import Corpus, count, identities_of, list_folder, warn_of_names, wrong_root
 from deepfake.errors import UserError
 from deepfake.records import FAKE, REAL, Video
 
 log = logging.getLogger(__name__)
 
-REAL_FOLDER, YOUTUBE, FAKE_FOLDER = "Celeb-real", "YouTube-real", "Celeb-synthesis"
-GRAMMARS = {REAL_FOLDER: CELEBDF_REAL, YOUTUBE: re.compile(r"\d{5}"), FAKE_FOLDER: CELEBDF_FAKE}
+REALS, YOUTUBE, FAKES = "Celeb-real", "YouTube-real", "Celeb-synthesis"
+GRAMMARS = {REALS: corpus.CELEBDF_REAL, YOUTUBE: re.compile(r"\d{5}"), FAKES: corpus.CELEBDF_FAKE}
 LIST = "List_of_testing_videos.txt"
-LAYOUT = f"""  <root>/{REAL_FOLDER}/id0_0000.mp4
+LAYOUT = f"""  <root>/{REALS}/id0_0000.mp4
   <root>/{YOUTUBE}/00000.mp4
-  <root>/{FAKE_FOLDER}/id0_id1_0000.mp4
+  <root>/{FAKES}/id0_id1_0000.mp4
   <root>/{LIST}"""
 
 EXPECTED = {
-    "v1": {REAL_FOLDER: 158, YOUTUBE: 250, FAKE_FOLDER: 795, LIST: 100},
-    "v2": {REAL_FOLDER: 590, YOUTUBE: 300, FAKE_FOLDER: 5639, LIST: 518},
+    "v1": {REALS: 158, YOUTUBE: 250, FAKES: 795, LIST: 100},
+    "v2": {REALS: 590, YOUTUBE: 300, FAKES: 5639, LIST: 518},
 }
 MANY = 600  # more videos than in a small selection of the dataset
 V1_IDS = {*range(14), 16, 17}
-V2_CLIPS = {11: 11, 12: 7, 13: 16, 16: 14, 25: 11, 42: 5, 44: 6}  # per id; all others have 10
-V2_IDS = set(range(62)) - {14, 15, 18}
+V2_CLIPS = dict.fromkeys(set(range(62)) - {14, 15, 18}, 10) | {11: 11, 12: 7, 13: 16, 16: 14}
+V2_CLIPS |= {25: 11, 42: 5, 44: 6}
 
 
 def celebdf_corpus(root: str | Path) -> Corpus:
@@ -56,130 +44,104 @@ def celebdf_corpus(root: str | Path) -> Corpus:
     contradicts the folders.
     """
     root = Path(root)
-    _refuse_plus_plus(root)
-    listings = {
-        name: list_folder(root, name, (name, f"{name}/videos"), grammar) for name, grammar in GRAMMARS.items()
-    }
-    if not any(listing.files for listing in listings.values()):
+    for kind in ("FaceSwap", "FaceReenact", "TalkingFace"):
+        if corpus.resolve(root, f"{FAKES}/{kind}"):
+            raise UserError(
+                f"data.root={root}: this is Celeb-DF++ ({FAKES}/{kind}/…), which is not supported: its "
+                "methods have protocols of their own. For Celeb-DF v2, name a folder with its fakes directly "
+                f"in {FAKES}; here they are in {FAKES}/FaceSwap/Celeb-DF"
+            )
+    listings = {name: list_folder(root, name, (name, f"{name}/videos"), GRAMMARS[name]) for name in GRAMMARS}
+    paths = {f"{name}/{stem}": path for name, own in listings.items() for stem, path in own.files.items()}
+    if not paths:
         raise wrong_root(root, "no Celeb-DF video found", LAYOUT, group="celebdf")
-    warn_of_gaps("Celeb-DF", root, listings.values())
+    corpus.warn_of_gaps("Celeb-DF", root, listings.values())
     listed = _read_list(root)
-    version = _version(root, listings, listed)
-    videos = tuple(_videos(version, listings))
-    splits, unavailable = {}, {}
-    if listed:
-        names = {video.key: video.key.partition("/")[2] for video in videos}
-        warn_of_names(f"Celeb-DF: %d videos of {LIST} are not on disk", sorted(listed - {*names.values()}))
-        _check_length(root, version, len(listed), len(videos))
-        splits["official"] = {key: "test" if name in listed else "train" for key, name in names.items()}
-    else:
-        unavailable["official"] = f"put {LIST}, which comes with the videos, into {root}"
+    warn_of_names(f"Celeb-DF: %d videos of {LIST} are not on disk", sorted(listed - set(paths)))
+    version = _version(root, set(paths), listed)
+    expected = EXPECTED[version]
+    known = listed | {f"{YOUTUBE}/{number:05}" for number in range(expected[YOUTUBE])}
+    if version == "v2":
+        known |= {f"{REALS}/id{who}_{clip:04}" for who, num in V2_CLIPS.items() for clip in range(num)}
+    names = {folder: {n.partition("/")[2] for n in known if n.startswith(folder)} for folder in GRAMMARS}
     return Corpus(
         name=f"celebdf_{version}",
-        videos=videos,
-        splits=splits,
-        unavailable=unavailable,
+        videos=tuple(_video(version, name, paths) for name in paths),
+        splits={"official": {f"{version}/{n}": "test" if n in listed else "train" for n in paths if listed}},
+        unavailable={"official": f"put {LIST}, which comes with the videos, into {root}"},
         counts=tuple(
-            count(listing, EXPECTED[version][name], names=_names(version, name, listed), total_known=False)
+            count(listing, expected[name], names[name], total_known=False)
             for name, listing in listings.items()
         ),
     )
 
 
-def _refuse_plus_plus(root: Path) -> None:
-    """Raise UserError for Celeb-DF++ (2025), which has a folder of fakes for each kind and method."""
-    for kind in ("FaceSwap", "FaceReenact", "TalkingFace"):
-        if resolve(root, f"{FAKE_FOLDER}/{kind}"):
-            raise UserError(
-                f"data.root={root}: this is Celeb-DF++ ({FAKE_FOLDER}/{kind}/…), which is not supported: its "
-                "methods have protocols of their own. For Celeb-DF v2, name a folder with its fakes directly "
-                f"in {FAKE_FOLDER}; here they are in {FAKE_FOLDER}/FaceSwap/Celeb-DF"
-            )
-
-
-def _check_length(root: Path, version: str, num_listed: int, num_videos: int) -> None:
-    """Raise UserError for a list that is shorter than the official one beside a large part of the dataset."""
-    expected = EXPECTED[version][LIST]
-    if num_listed == expected:
-        return
-    text = f"{root / LIST}: {num_listed} entries, {expected} expected for {version}"
-    if num_videos > MANY:
-        raise UserError(f"{text}; test videos would be trained on: use the list that came with the videos")
-    log.warning("%s", text)
-
-
-def _videos(version: str, listings: Mapping[str, Listing]) -> Iterator[Video]:
-    reals = listings[REAL_FOLDER].files
-    for name, listing in listings.items():
-        fake = name == FAKE_FOLDER
-        for stem, path in listing.files.items():
-            clip = "_".join((stem.split("_")[0], stem.split("_")[-1])) if fake else stem
-            yield Video(
-                key=f"{version}/{name}/{stem}",
-                path=path,
-                corpus="celebdf",
-                label=FAKE if fake else REAL,
-                method="Celeb-synthesis" if fake else "real",
-                identities=identities_of(stem),
-                partner=f"{version}/{REAL_FOLDER}/{clip}" if fake and clip in reals else None,
-                clip=None if name == YOUTUBE else f"cdf:{clip}",
-            )
+def _video(version: str, name: str, paths: dict[str, Path]) -> Video:
+    """The record of "<folder>/<stem>"."""
+    folder, _, stem = name.partition("/")
+    clip = re.sub(r"_id\d+", "", stem)
+    partner = f"{REALS}/{clip}"
+    return Video(
+        key=f"{version}/{name}",
+        path=paths[name],
+        corpus="celebdf",
+        label=FAKE if folder == FAKES else REAL,
+        method=FAKES if folder == FAKES else "real",
+        identities=identities_of(stem),
+        partner=f"{version}/{partner}" if folder == FAKES and partner in paths else None,
+        clip=None if folder == YOUTUBE else f"cdf:{clip}",
+    )
 
 
 def _read_list(root: Path) -> set[str]:
     """The test videos as "<folder>/<stem>"; empty if there is no list."""
     path = next((path for path in sorted(root.iterdir()) if path.name.casefold() == LIST.casefold()), None)
-    if path is None:
-        return set()
     folders = {name.casefold(): name for name in GRAMMARS}
     listed: set[str] = set()
-    for number, line in read_lines(path):
+    for number, line in corpus.read_lines(path) if path else ():
         label, _, entry = line.partition(" ")
         folder, _, file = entry.strip().replace("/videos/", "/").partition("/")
         name, stem = folders.get(folder.casefold()), file.rpartition(".")[0]
+        advice = "use the list that comes with the videos"
         if name is None or label not in ("0", "1") or not GRAMMARS[name].fullmatch(stem):
-            raise UserError(
-                f"{path}, line {number}: {line!r} is not like '1 Celeb-real/id1_0007.mp4'; use the "
-                "list that comes with the videos"
-            )
-        if int(label) != (name != FAKE_FOLDER):
-            raise UserError(
-                f"{path}, line {number}: {label} for {entry}, but the official list has 1 for real and 0 for "
-                "fake; use the list that comes with the videos"
-            )
+            like = "'1 Celeb-real/id1_0007.mp4'"
+            raise UserError(f"{path}, line {number}: {line!r} is not like {like}; {advice}")
+        if int(label) != (name != FAKES):
+            official = "the official list has 1 for real and 0 for fake"
+            raise UserError(f"{path}, line {number}: {label} for {entry}, but {official}; {advice}")
         listed.add(f"{name}/{stem}")
     return listed
 
 
-def _version(root: Path, listings: Mapping[str, Listing], listed: set[str]) -> str:
-    """v1 or v2, from the names on disk, or from the list if these occur in both versions."""
-    by_disk = _version_of({f"{name}/{stem}" for name, listing in listings.items() for stem in listing.files})
-    by_list = _version_of(listed) if listed else None
+def _version(root: Path, names: Set[str], listed: Set[str]) -> str:
+    """v1 or v2, from the names on disk, or from the list if these occur in both versions.
+
+    Raises UserError if the list is that of the other version, or is shorter than the official one beside a
+    large part of the dataset.
+    """
+    by_disk, by_list = _version_of(names), _version_of(listed)
     if by_disk and by_list and by_disk != by_list:
         raise UserError(
             f"data.root={root}: the videos are Celeb-DF {by_disk}, but {LIST} is that of {by_list}; the "
             "versions share names but not splits: use the list that came with these videos"
         )
-    return by_disk or by_list or "v2"
+    version = by_disk or by_list or "v2"
+    if listed and len(listed) != (expected := EXPECTED[version][LIST]):
+        text = f"{root / LIST}: {len(listed)} entries, {expected} expected for {version}"
+        if len(names) > MANY:
+            raise UserError(
+                f"{text}; test videos would be trained on: use the list that came with the videos"
+            )
+        log.warning("%s", text)
+    return version
 
 
-def _version_of(names: set[str]) -> str | None:
+def _version_of(names: Set[str]) -> str | None:
     """The version that these names belong to, v1 if it has as many videos; None if they occur in both."""
-    people = {person for name in names for person in identities_of(name.partition("/")[2])}
-    beyond_v1 = any(int(person.removeprefix("cdf:id")) not in V1_IDS for person in people)
-    youtube = [int(name.partition("/")[2]) for name in names if name.startswith(YOUTUBE)]
-    if beyond_v1 or any(number >= EXPECTED["v1"][YOUTUBE] for number in youtube):
-        return "v2"
     sizes = Counter(name.partition("/")[0] for name in names)
-    whole = any(sizes[folder] == EXPECTED["v1"][folder] for folder in (REAL_FOLDER, FAKE_FOLDER))
-    return "v1" if whole or len(names) > MANY or len(names) == EXPECTED["v1"][LIST] else None
-
-
-def _names(version: str, folder: str, listed: set[str]) -> set[str]:
-    """Stems that are known to be in a complete folder."""
-    test = {entry.partition("/")[2] for entry in listed if entry.startswith(folder)}
-    if folder == YOUTUBE:
-        return {f"{number:05}" for number in range(EXPECTED[version][YOUTUBE])}
-    if folder == REAL_FOLDER and version == "v2":
-        return test | {f"id{who}_{clip:04}" for who in V2_IDS for clip in range(V2_CLIPS.get(who, 10))}
-    return test
+    v1 = EXPECTED["v1"]
+    people = {int(number) for name in names for number in re.findall(r"id(\d+)", name)}
+    if people - V1_IDS or any(int(n[-5:]) >= v1[YOUTUBE] for n in names if n.startswith(YOUTUBE)):
+        return "v2"
+    whole = any(sizes[folder] == v1[folder] for folder in (REALS, FAKES))
+    return "v1" if whole or len(names) > MANY or len(names) == v1[LIST] else None

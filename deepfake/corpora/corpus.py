@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from deepfake.errors import UserError
-from deepfake.records import Video
+from deepfake.records import FAKE, REAL, Video
 
 log = logging.getLogger(__name__)
 
@@ -26,22 +26,26 @@ class Corpus:
 
     name: for reports, with version or compression: "celebdf_v2". videos: sorted by key, without split.
     splits: the dataset's own protocols, each a table from video key to split; a protocol omits the videos
-    that its table omits, and takes its validation from "train" if its table has no "val". unavailable: for
-    each protocol of the dataset whose lists are not on disk, what is missing and where to put it. validates:
-    whether the dataset's own protocols have a validation split. counts: videos per folder. unused: folders
-    below the root that no protocol uses, with their number of files.
+    that its table omits or gives no split, and takes its validation from "train" if its table has no "val";
+    an empty table is removed. unavailable: for each protocol whose table is empty, what is missing and where
+    to put it. validates: whether the dataset's own protocols have a validation split. counts: videos per
+    folder. unused: folders below the root that no protocol uses, with their number of files.
     """
 
     name: str
     videos: tuple[Video, ...]
-    splits: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    splits: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
     unavailable: Mapping[str, str] = field(default_factory=dict)
     validates: bool = False
     counts: tuple[FolderCount, ...] = ()
     unused: Mapping[Path, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        tables = {name: {k: s for k, s in table.items() if s} for name, table in self.splits.items()}
+        missing = {name: advice for name, advice in self.unavailable.items() if not tables.get(name)}
         object.__setattr__(self, "videos", tuple(sorted(self.videos, key=lambda video: video.key)))
+        object.__setattr__(self, "splits", {name: table for name, table in tables.items() if table})
+        object.__setattr__(self, "unavailable", missing)
         keys = [video.key for video in self.videos]
         if twice := sorted({a for a, b in pairwise(keys) if a == b}):
             raise ValueError(f"{self.name}: {len(twice)} keys stand for two videos, such as {twice[0]}")
@@ -61,8 +65,17 @@ class FolderCount:
     unknown: tuple[str, ...] = ()
 
 
-# File names of the known datasets, and the people in a video by its name.
+LABELS = {"real": REAL, "0": REAL, "fake": FAKE, "1": FAKE}
 
+
+def read_label(value: object, place: str) -> int:
+    """The label that a list gives in any case; raises UserError with the place for another value."""
+    if (label := LABELS.get(str(value).lower())) is None:
+        raise UserError(f"{place} has the label {value!r}, which is none of {', '.join(LABELS)}")
+    return label
+
+
+# File names of the known datasets, which tell the people in a video.
 
 FFPP_REAL = re.compile(r"(?P<ffpp>\d{3})")
 FFPP_FAKE = re.compile(r"(?P<ffpp>\d{3})_(?P<ffpp_source>\d{3})")
@@ -159,52 +172,39 @@ def resolve(root: Path, place: str) -> Path | None:
     """root/place with every folder name compared without case; None if there is no such folder."""
     folder = root
     for name in place.split("/"):
-        if (folder / name).is_dir():
-            folder /= name
-            continue
-        try:
-            names = sorted(os.listdir(folder))
-        except OSError:
-            return None
-        found = next((other for other in names if other.casefold() == name.casefold()), None)
-        if found is None or not (folder / found).is_dir():
-            return None
-        folder /= found
-    return folder
+        exact = folder / name
+        below = [] if exact.is_dir() else sorted(folder.glob("*"))
+        folder = next((path for path in below if path.name.casefold() == name.casefold()), exact)
+    return folder if folder.is_dir() else None
 
 
-def list_folder(
-    root: Path, name: str, places: Sequence[str], grammar: re.Pattern[str], *, suffix: str = ".mp4"
-) -> Listing:
-    """The files of the first of these places (relative to root) that holds a file named by the grammar.
+def list_folder(root: Path, name: str, places: Iterable[str], grammar: re.Pattern[str]) -> Listing:
+    """The MP4 files of the first of these places (relative to root) that holds one named by the grammar.
 
     Hidden files and subfolders are ignored. The suffix is compared without case; of two files that differ in
     its case alone the first is taken. Logs a warning if a later place holds videos too.
     """
     best = Listing(name, None, {})
-    for place in places:
-        folder = resolve(root, place)
-        if folder is None:
-            continue
+    for folder in filter(None, (resolve(root, place) for place in places)):
         files: dict[str, Path] = {}
         unknown = []
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in entries if entry.name[:1] != "." and not entry.is_dir())
         for file in names:
             stem, ending = os.path.splitext(file)
-            if ending.lower() == suffix and grammar.fullmatch(stem) and stem not in files:
+            if ending.lower() == ".mp4" and grammar.fullmatch(stem) and stem not in files:
                 files[stem] = folder / file
             else:
                 unknown.append(file)
-        listing = Listing(name, folder, files, tuple(unknown))
         if files and best.files:
             log.warning("%s: %d videos are not read, since those of %s are", folder, len(files), best.path)
-        best = listing if (files and not best.files) or best.path is None else best
+        elif files or best.path is None:
+            best = Listing(name, folder, files, tuple(unknown))
     return best
 
 
 def count(
-    listing: Listing, expected: int | None, *, names: Collection[str] = (), total_known: bool = True
+    listing: Listing, expected: int | None, names: Collection[str] = (), *, total_known: bool = True
 ) -> FolderCount:
     """Compare a listing with the expected number of videos and the stems that should be there.
 
@@ -238,26 +238,23 @@ def few(names: Sequence[str], num: int = 3) -> str:
 def wrong_root(root: Path, what: str, layout: str, *, group: str) -> UserError:
     """The error for a root without the dataset: what was not found, the expected tree, and what is there.
 
-    what: such as "no Celeb-DF video found". group: the dataset's group in conf/data.
+    what: such as "no Celeb-DF video found". group: the dataset's group in conf/data, of which it says where
+    the dataset may be instead, or which other dataset this may be.
     """
     if not root.is_dir():
         return UserError(f"data.root={root}: no such folder. Expected:\n{layout}")
-    there = sorted(path.name + "/" * path.is_dir() for path in root.iterdir() if path.name[0] != ".")
-    found = few(there, 12) if there else "nothing"
-    return UserError(f"data.root={root}: {what}.{_hint(root, group)} Expected:\n{layout}\nFound: {found}")
-
-
-def _hint(root: Path, group: str) -> str:
-    """Where the dataset may be instead, or which other dataset this may be."""
-    below = [path for path in sorted(root.iterdir()) if path.is_dir()]
+    below = sorted(root.iterdir())
+    hints = []
     for folder in (root, *below, root.resolve().parent, root.resolve().parent.parent):
         try:
             names = {name.casefold() for name in os.listdir(folder)}
         except OSError:
             continue
-        for mark, dataset in FOLDERS_OF.items():
-            if mark in names and dataset == group and folder != root:
-                return f" Did you mean data.root={folder}?"
-            if mark in names and dataset != group and folder == root:
-                return f" This looks like data={dataset}."
-    return ""
+        for dataset in (FOLDERS_OF[name] for name in FOLDERS_OF if name in names):
+            if dataset == group and folder != root:
+                hints.append(f" Did you mean data.root={folder}?")
+            if dataset != group and folder == root:
+                hints.append(f" This looks like data={dataset}.")
+    there = few([path.name + "/" * path.is_dir() for path in below if path.name[0] != "."], 12) or "nothing"
+    hint = hints[0] if hints else ""
+    return UserError(f"data.root={root}: {what}.{hint} Expected:\n{layout}\nFound: {there}")

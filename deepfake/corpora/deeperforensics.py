@@ -7,24 +7,13 @@ source_videos, filmed in a studio, are the raw material of the face swap and, by
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from deepfake.corpora.corpus import (
-    DEEPERFORENSICS_FAKE,
-    Corpus,
-    Listing,
-    count,
-    few,
-    identities_of,
-    list_folder,
-    read_lines,
-    resolve,
-    warn_of_gaps,
-    wrong_root,
-)
-from deepfake.corpora.ffpp import LISTS_ADVICE, ffpp_corpus, read_pairs, split_by_number, youtube_ids
+from deepfake.corpora import corpus
+from deepfake.corpora.corpus import Corpus, count, list_folder, resolve
+from deepfake.corpora.ffpp import LISTS_ADVICE, ffpp_corpus, read_lists
 from deepfake.errors import UserError
 from deepfake.records import FAKE, SPLITS, Video
 
@@ -58,78 +47,48 @@ def deeperforensics_corpus(
     UserError if nothing is found, ffpp_root is missing or a variant is unknown.
     """
     root = Path(root)
-    variants = [variants] if isinstance(variants, str) else list(variants)
+    variants = list(dict.fromkeys([variants] if isinstance(variants, str) else variants))
     if not variants or (unknown := sorted(set(variants) - set(VARIANTS))):
         wrong = f"unknown {', '.join(unknown)}" if variants else "none named"
         raise UserError(f"data.variants: {wrong}; known are {', '.join(VARIANTS)}")
     listings = {
-        variant: list_folder(root, variant, [f"manipulated_videos/{variant}"], DEEPERFORENSICS_FAKE)
+        variant: list_folder(root, variant, [f"manipulated_videos/{variant}"], corpus.DEEPERFORENSICS_FAKE)
         for variant in VARIANTS
     }
-    chosen = {variant: listings[variant] for variant in variants}
-    if not any(listing.files for listing in chosen.values()):
-        raise _nothing(root, listings, variants)
-    warn_of_gaps("DeeperForensics", root, chosen.values())
+    there = [variant for variant in VARIANTS if listings[variant].files]
+    if not there:
+        raise corpus.wrong_root(root, "no DeeperForensics video found", LAYOUT, group="deeperforensics")
+    if not set(there) & set(variants):
+        raise UserError(
+            f"data.root={root}: no DeeperForensics video of {', '.join(variants)}, but of "
+            f"{', '.join(there)}: add data.variants=[{there[0]}]"
+        )
+    corpus.warn_of_gaps("DeeperForensics", root, [listings[variant] for variant in variants])
     if perturbed := sorted(set(variants) & set(PERTURBED)):
         log.warning(
             "DeeperForensics: %s are distorted while the real videos are not: a detector may learn the "
             "distortion instead of the manipulation; distort the real videos too, by augmentation",
-            few(perturbed),
+            corpus.few(perturbed),
         )
-    real = _real_corpus(ffpp_root, split_dir)
-    videos = (*_fakes(chosen, real, youtube_ids(Path(str(ffpp_root)), split_dir)), *real.videos)
-    official, numbers = _official_splits(root), split_by_number(read_pairs(Path(str(ffpp_root)), split_dir))
-    tables = {
-        # the lists name fakes; the three digits before name the real video
-        "official": {video.key: official.get(video.path.stem) for video in videos},
-        "ffpp": {video.key: numbers.get(video.path.stem[:3]) for video in videos},
-    }
-    lists = root / "lists" / "splits"
-    advice = {
-        "official": f"train.txt, val.txt and test.txt, which come with the videos, are not in {lists}",
-        "ffpp": LISTS_ADVICE.format(root=ffpp_root),
-    }
-    source_videos = resolve(root, "source_videos")
-    return Corpus(
-        name="deeperforensics",
-        videos=videos,
-        validates=True,
-        splits={
-            name: {key: split for key, split in table.items() if split}
-            for name, table in tables.items()
-            if any(table.values())
-        },
-        unavailable={name: advice[name] for name, table in tables.items() if not any(table.values())},
-        counts=(
-            *(count(listing, 1000) for name, listing in listings.items() if name in chosen or listing.files),
-            real.counts[0],
-        ),
-        unused={source_videos: NUM_SOURCE_VIDEOS} if source_videos else {},
-    )
-
-
-def _real_corpus(ffpp_root: str | Path | None, split_dir: str | Path | None) -> Corpus:
-    """The c23 videos of FaceForensics++ as the real class; raises UserError if they are not there."""
     if ffpp_root is None:
         raise UserError(
             "data.ffpp_root: DeeperForensics has no real videos of its own (source_videos are raw material); "
             "its authors use the c23 videos of FaceForensics++: name their folder with data.ffpp_root=/path"
         )
     try:
-        corpus = ffpp_corpus(ffpp_root, methods=(), compression="c23", split_dir=split_dir)
+        real = ffpp_corpus(ffpp_root, methods=(), compression="c23", split_dir=split_dir)
     except UserError as err:
         raise UserError(str(err).replace("data.root", "data.ffpp_root")) from err
-    return replace(corpus, videos=tuple(replace(v, corpus="deeperforensics") for v in corpus.videos))
-
-
-def _fakes(listings: Mapping[str, Listing], real: Corpus, recordings: Mapping[str, str]) -> Iterator[Video]:
-    """A record for each listed fake; recordings: YouTube id by identity, where known."""
-    partners = {video.clip: video.key for video in real.videos}
-    for variant, listing in listings.items():
-        for stem, path in listing.files.items():
-            target, actor = identities_of(stem)
-            yield Video(
-                key=f"{variant}/{stem}",
+    lists = read_lists(Path(ffpp_root), split_dir)
+    videos = [replace(video, corpus="deeperforensics") for video in real.videos]
+    partners = {video.clip: video.key for video in videos}
+    for variant, stem, path in [
+        (v, stem, path) for v in variants for stem, path in listings[v].files.items()
+    ]:
+        target, actor = corpus.identities_of(stem)
+        videos.append(
+            Video(
+                key=f"{variant}/{path.stem}",
                 path=path,
                 corpus="deeperforensics",
                 label=FAKE,
@@ -137,8 +96,31 @@ def _fakes(listings: Mapping[str, Listing], real: Corpus, recordings: Mapping[st
                 identities=(target, actor),
                 partner=partners.get(target),
                 clip=target,
-                footage=(recordings[target],) if target in recordings else (),
+                footage=(lists.recordings[target],) if target in lists.recordings else (),
             )
+        )
+    official = _official_splits(root)
+    source_videos = resolve(root, "source_videos")
+    return Corpus(
+        name="deeperforensics",
+        videos=tuple(videos),
+        validates=True,
+        splits={
+            # the lists name fakes; the three digits before name the real video
+            "official": {video.key: official.get(video.path.stem) for video in videos},
+            "ffpp": {video.key: lists.split_of.get(str(video.clip)) for video in videos},
+        },
+        unavailable={
+            "official": "train.txt, val.txt and test.txt, which come with the videos, are not in "
+            f"{root / 'lists' / 'splits'}",
+            "ffpp": LISTS_ADVICE.format(root=ffpp_root),
+        },
+        counts=(
+            *(count(listings[name], 1000) for name in VARIANTS if name in variants or name in there),
+            real.counts[0],
+        ),
+        unused={source_videos: NUM_SOURCE_VIDEOS} if source_videos else {},
+    )
 
 
 def _official_splits(root: Path) -> dict[str, str]:
@@ -146,27 +128,15 @@ def _official_splits(root: Path) -> dict[str, str]:
 
     Raises UserError for a line that is no file name of this dataset, and for a target in two splits.
     """
-    folder = next((f for place in ("lists/splits", "splits") if (f := resolve(root, place))), None)
+    folder = resolve(root, "lists/splits") or resolve(root, "splits")
     files = {name: folder / f"{name}.txt" for name in SPLITS} if folder else {}
-    if not files or not all(file.is_file() for file in files.values()):
-        return {}
     split_of: dict[str, str] = {}
-    for name, file in files.items():
-        for number, line in read_lines(file):
+    for name, file in files.items() if all(file.is_file() for file in files.values()) else ():
+        for number, line in corpus.read_lines(file):
             stem = line.rpartition("/")[2].partition(".")[0]
-            if not DEEPERFORENSICS_FAKE.fullmatch(stem):
+            if not corpus.DEEPERFORENSICS_FAKE.fullmatch(stem):
                 raise UserError(f"{file}, line {number}: {line!r} is not like 000_M101.mp4")
             for key in (stem, stem[:3]):
                 if split_of.setdefault(key, name) != name:
                     raise UserError(f"{file}, line {number}: {key} is in {split_of[key]}.txt too")
     return split_of
-
-
-def _nothing(root: Path, listings: Mapping[str, Listing], variants: Sequence[str]) -> UserError:
-    """The error for a root without these variants; it names the variants that are there."""
-    if there := [variant for variant, listing in listings.items() if listing.files]:
-        return UserError(
-            f"data.root={root}: no DeeperForensics video of {', '.join(variants)}, but of "
-            f"{', '.join(there)}: add data.variants=[{there[0]}]"
-        )
-    return wrong_root(root, "no DeeperForensics video found", LAYOUT, group="deeperforensics")

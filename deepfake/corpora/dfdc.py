@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from deepfake.corpora.corpus import (
     FolderCount,
     read_csv,
     read_json,
+    read_label,
     resolve,
     warn_of_names,
     wrong_root,
@@ -20,7 +21,6 @@ from deepfake.corpora.corpus import (
 from deepfake.errors import UserError
 from deepfake.records import FAKE, REAL, Video
 
-LABELS = {"REAL": REAL, "FAKE": FAKE, "0": REAL, "1": FAKE}
 HELD_OUT = {"validation": "val", "test": "test"}
 PREVIEW = {"original_videos": 1131, "method_A": 3975, "method_B": 144}
 LAYOUT = """  <root>/dfdc_train_part_0/metadata.json, aaqaifqrwn.mp4 …      parts 0 to 49
@@ -39,69 +39,86 @@ def dfdc_corpus(root: str | Path) -> Corpus:
     root = Path(root)
     if (root / "dataset.json").is_file():
         return _preview(root)
-    places = [*((folder, "train") for folder in _parts(root))]
-    places += [(folder, split) for name, split in HELD_OUT.items() if (folder := resolve(root, name))]
-    listed = [(folder, split, _metadata(folder)) for folder, split in places]
-    videos = [
-        _video(root, folder / name, split, *known[name])
-        for folder, split, known in listed
-        for name in sorted(set(known) & set(os.listdir(folder)))
-    ]
+    folders = dict.fromkeys(_parts(root), "train")
+    folders |= {folder: split for name, split in HELD_OUT.items() if (folder := resolve(root, name))}
+    videos, counts, split_of = [], [], {}
+    for folder, split in folders.items():
+        known, there = _metadata(folder), _files(folder)
+        for name in sorted(set(known) & there):
+            label, original = known[name]
+            key = (folder / name).relative_to(root).with_suffix("").as_posix()
+            split_of[key] = split
+            videos.append(
+                Video(
+                    key=key,
+                    path=folder / name,
+                    corpus="dfdc",
+                    label=label,
+                    method="dfdc" if label == FAKE else "real",
+                    # the metadata of validation and test do not name a fake's original
+                    clip=f"dfdc:{Path(original or name).stem}" if split == "train" else None,
+                )
+            )
+        missing, unknown = sorted(set(known) - there), sorted(there - set(known))
+        place = folder.relative_to(root).as_posix()
+        warn_of_names(f"DFDC: %d videos of {place} are not on disk", missing)
+        warn_of_names(f"DFDC: %d files of {place} are ignored, as its metadata do not name them", unknown)
+        present = len(set(known) & there)
+        counts.append(FolderCount(place, present, len(known), tuple(missing), tuple(unknown)))
     if not videos:
         raise wrong_root(root, "no DFDC video found", LAYOUT, group="dfdc")
-    reals = {video.clip: video.key for video in videos if video.clip and video.label == REAL}
-    tested = any(video.split == "test" for video in videos)
+    reals = {video.clip: video.key for video in videos if video.label == REAL}
     return Corpus(
         name="dfdc",
         videos=tuple(
-            replace(video, split=None, partner=reals.get(video.clip) if video.label and video.clip else None)
-            for video in videos
+            replace(v, partner=reals.get(v.clip) if v.clip and v.label == FAKE else None) for v in videos
         ),
-        splits={"official": {video.key: str(video.split) for video in videos}} if tested else {},
-        unavailable={}
-        if tested
-        else {"official": f"the test videos with their labels.csv are not in {root / 'test'}"},
-        counts=tuple(_count(root, folder, known) for folder, _, known in listed),
+        splits={"official": split_of if "test" in split_of.values() else {}},
+        unavailable={"official": f"the test videos with their labels.csv are not in {root / 'test'}"},
+        counts=tuple(counts),
     )
 
 
-Known = dict[str, tuple[int, str | None]]
-"""Label and original's name of each file, by its name, from the metadata of a folder."""
-
-
 def _parts(root: Path) -> list[Path]:
-    """The training folders, which some archives unpack one level deeper."""
-    parts = sorted((path for path in root.glob("dfdc_train_part_*") if path.is_dir()), key=_number)
-    return [_inner(part) for part in parts]
+    """The training folders by number, or the folder of the same number inside one, if any.
+
+    Some archives unpack one level deeper: dfdc_train_part_00.zip contains dfdc_train_part_0.
+    """
+
+    def by_number(folder: Path) -> dict[int, list[Path]]:
+        numbers: dict[int, list[Path]] = {}
+        for path in sorted(path for path in folder.glob("dfdc_train_part_*") if path.is_dir()):
+            found = re.search(r"_(\d+)$", path.name)
+            numbers.setdefault(int(found[1]) if found else 0, []).append(path)
+        return numbers
+
+    return [
+        by_number(part).get(number, [part])[0]
+        for number, parts in sorted(by_number(root).items())
+        for part in parts
+    ]
 
 
-def _inner(part: Path) -> Path:
-    """The folder of the same number inside, if any: dfdc_train_part_00.zip contains dfdc_train_part_0."""
-    below = sorted(path for path in part.glob("dfdc_train_part_*") if path.is_dir())
-    return next((path for path in below if _number(path)[0] == _number(part)[0]), part)
-
-
-def _number(path: Path) -> tuple[int, str]:
-    digits = path.name.rpartition("_")[2]
-    return (int(digits) if digits.isdigit() else 0, path.name)
-
-
-def _metadata(folder: Path) -> Known:
-    """What metadata.json and labels.csv of a folder say; the former overrides the latter.
+def _metadata(folder: Path) -> dict[str, tuple[int, str | None]]:
+    """Label and original's name of each file, from metadata.json, which overrides labels.csv.
 
     Raises UserError naming file and entry, and for a folder with files but without metadata.
     """
     as_json, as_csv = folder / "metadata.json", folder / "labels.csv"
-    known: Known = {}
+    known: dict[str, tuple[int, str | None]] = {}
     if as_csv.is_file():
         columns, rows = read_csv(as_csv)
         if rows and not {"filename", "label"} <= set(columns):
             raise UserError(f"{as_csv}: needs a header with the columns filename and label")
-        known = {row["filename"]: (_label(as_csv, row["filename"], row["label"]), None) for _, row in rows}
+        names = {row["filename"]: row["label"] for _, row in rows}
+        known = {name: (read_label(label, f"{as_csv}: {name}"), None) for name, label in names.items()}
     if as_json.is_file():
-        for name, about in _entries(as_json).items():
-            label = _label(as_json, name, about.get("label", about.get("is_fake")))
-            known[name] = label, _original(as_json, name, about.get("original"))
+        for name, about in _read_entries(as_json).items():
+            original = about.get("original")
+            if not isinstance(original, str | None):
+                raise UserError(f"{as_json}: {name} has the original {original!r}, which is not a file name")
+            label = read_label(about.get("label", about.get("is_fake")), f"{as_json}: {name}")
+            known[name] = label, original or None
     elif not as_csv.is_file() and _files(folder):
         raise UserError(
             f"{folder}: there is neither metadata.json nor labels.csv to tell which videos are fake"
@@ -109,24 +126,11 @@ def _metadata(folder: Path) -> Known:
     return known
 
 
-def _entries(file: Path) -> dict[str, Any]:
+def _read_entries(file: Path) -> dict[str, dict[str, Any]]:
     entries = read_json(file)
     if not isinstance(entries, dict) or not all(isinstance(about, dict) for about in entries.values()):
         raise UserError(f'{file}: not like {{"aaqaifqrwn.mp4": {{"label": "FAKE", …}}, …}}')
     return entries
-
-
-def _label(file: Path, name: str, value: object) -> int:
-    text = str(value).upper()
-    if text not in LABELS:
-        raise UserError(f"{file}: {name} has the label {value!r}, which is none of {', '.join(LABELS)}")
-    return LABELS[text]
-
-
-def _original(file: Path, name: str, value: object) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise UserError(f"{file}: {name} has the original {value!r}, which is not a file name")
-    return value or None
 
 
 def _files(folder: Path) -> set[str]:
@@ -135,55 +139,30 @@ def _files(folder: Path) -> set[str]:
     return {name for name in names if name[0] != "."}
 
 
-def _video(root: Path, path: Path, split: str, label: int, original: str | None) -> Video:
-    return Video(
-        key=path.relative_to(root).with_suffix("").as_posix(),
-        path=path,
-        corpus="dfdc",
-        label=label,
-        method="dfdc" if label == FAKE else "real",
-        # the metadata of validation and test do not name a fake's original
-        clip=f"dfdc:{Path(original or path).stem}" if split == "train" else None,
-        split=split,
-    )
-
-
-def _count(root: Path, folder: Path, known: Known) -> FolderCount:
-    there = _files(folder)
-    missing, unknown = sorted(set(known) - there), sorted(there - set(known))
-    name = folder.relative_to(root).as_posix()
-    warn_of_names(f"DFDC: %d videos of {name} are not on disk", missing)
-    warn_of_names(f"DFDC: %d files of {name} are ignored, as its metadata do not name them", unknown)
-    return FolderCount(name, len(set(known) & there), len(known), tuple(missing), tuple(unknown))
-
-
 def _preview(root: Path) -> Corpus:
     """The preview, whose dataset.json has the people, by number, and the official split."""
     file = root / "dataset.json"
-    videos, official, missing = [], {}, []
-    entries = _entries(file)
-    for name, about in sorted(entries.items()):
-        path = root / name
-        if not path.is_file():
-            missing.append(name)
-            continue
-        if len(Path(name).parts) < 3 or Path(name).parts[0] not in PREVIEW:
+    entries = _read_entries(file)
+    videos, official = [], {}
+    missing = [name for name in sorted(entries) if not (root / name).is_file()]
+    for name in sorted(set(entries) - set(missing)):
+        about, (folder, *below) = entries[name], Path(name).parts
+        if len(below) < 2 or folder not in PREVIEW:
             raise UserError(f"{file}: {name} is not below an actor's folder of {', '.join(PREVIEW)}")
-        split, label = str(about.get("set")), _label(file, name, about.get("label"))
+        split, label = str(about.get("set")), read_label(about.get("label"), f"{file}: {name}")
         if split not in ("train", "test"):
             raise UserError(f"{file}: {name} has the set {split!r}, which is none of train, test")
-        people = [about.get("target_id"), about.get("swapped_id") if label == FAKE else None]
         # folders below original_videos, method_A and method_B are named after the actor who is seen
-        people[0] = people[0] or Path(name).parts[1]
+        people = [about.get("target_id") or below[0], about.get("swapped_id") if label == FAKE else None]
         key = Path(name).with_suffix("").as_posix()
         official[key] = split
         videos.append(
             Video(
                 key=key,
-                path=path,
+                path=root / name,
                 corpus="dfdc",
                 label=label,
-                method=Path(name).parts[0] if label == FAKE else "real",
+                method=folder if label == FAKE else "real",
                 identities=tuple(f"dfdcp:{person}" for person in people if person),
             )
         )
@@ -194,22 +173,10 @@ def _preview(root: Path) -> Corpus:
     unknown = [name for name in on_disk if name not in entries]
     warn_of_names("DFDC preview: %d videos of dataset.json are not on disk", missing)
     warn_of_names("DFDC preview: %d videos are ignored, as dataset.json does not name them", unknown)
+    counts = []
+    for folder, expected in PREVIEW.items():
+        names = [[n for n in names if n.startswith(f"{folder}/")] for names in (official, missing, unknown)]
+        counts.append(FolderCount(folder, len(names[0]), expected, tuple(names[1]), tuple(names[2])))
     return Corpus(
-        name="dfdc_preview",
-        videos=tuple(videos),
-        splits={"official": official},
-        counts=tuple(
-            FolderCount(
-                folder,
-                len(_below(folder, official)),
-                expected,
-                _below(folder, missing),
-                _below(folder, unknown),
-            )
-            for folder, expected in PREVIEW.items()
-        ),
+        name="dfdc_preview", videos=tuple(videos), splits={"official": official}, counts=tuple(counts)
     )
-
-
-def _below(folder: str, names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(name for name in names if name.startswith(f"{folder}/"))

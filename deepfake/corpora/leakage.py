@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from deepfake.records import FAKE, REAL, Video
+from deepfake.records import FAKE, REAL, SPLITS, Video
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,6 @@ class Footprint:
                 f"{video.corpus}/{video.key}" for video in videos if not video.identities and not video.clip
             ),
         )
-
-    @property
-    def clips(self) -> frozenset[str]:
-        """Clips of all videos."""
-        return self.real_clips | self.fake_clips
 
     def __or__(self, other: Footprint) -> Footprint:
         ours, theirs = self.to_dict(), other.to_dict()
@@ -97,21 +92,29 @@ def overlap(seen: Footprint, videos: Sequence[Video]) -> dict[str, Share]:
     """
     own = Footprint.of(videos)
     fakes, reals = ([v for v in videos if v.label == label] for label in (FAKE, REAL))
-    pairs = [(video.key, pair) for video in fakes if (pair := pair_of(video))]
+
+    def share(names: Iterable[tuple[str, str | None]], seen: frozenset[str]) -> Share:
+        known = [(key, name) for key, name in names if name is not None]
+        shared = [key for key, name in known if name in seen]
+        return Share(len(shared), len(known), tuple(shared[:5]))
+
+    def distinct(own: frozenset[str], seen: frozenset[str]) -> Share:
+        return share([(name, name) for name in sorted(own)], seen)
+
     return {
-        "identities": _distinct(own.identities, seen.identities),
-        "ordered_pairs": _share([key for key, pair in pairs if pair in seen.pairs], len(pairs)),
-        "target_clips": _share(*_on_clips(fakes, seen.real_clips)),
-        "real_clips": _share(*_on_clips(reals, seen.fake_clips)),
-        "clips": _distinct(own.clips, seen.clips),
-        "footage": _distinct(own.footage, seen.footage),
-        "unnamed": _distinct(own.unnamed, seen.unnamed),
+        "identities": distinct(own.identities, seen.identities),
+        "ordered_pairs": share([(v.key, pair_of(v)) for v in fakes], seen.pairs),
+        "target_clips": share([(v.key, v.clip) for v in fakes], seen.real_clips),
+        "real_clips": share([(v.key, v.clip) for v in reals], seen.fake_clips),
+        "clips": distinct(own.real_clips | own.fake_clips, seen.real_clips | seen.fake_clips),
+        "footage": distinct(own.footage, seen.footage),
+        "unnamed": distinct(own.unnamed, seen.unnamed),
     }
 
 
 def audit(videos: Sequence[Video]) -> dict[str, dict[str, Share]]:
     """The overlaps of a protocol's splits: test with train and val together, and each pair of splits."""
-    parts = {name: [v for v in videos if v.split == name] for name in ("train", "val", "test")}
+    parts = {name: [v for v in videos if v.split == name] for name in SPLITS}
     seen = {name: Footprint.of(part) for name, part in parts.items()}
     return {
         "test in train+val": overlap(seen["train"] | seen["val"], parts["test"]),
@@ -136,16 +139,3 @@ def to_json(overlaps: Mapping[str, Mapping[str, Share]]) -> dict[str, Any]:
         place: {name: {**asdict(share), "share": share.share} for name, share in shares.items()}
         for place, shares in overlaps.items()
     }
-
-
-def _distinct(own: frozenset[str], seen: frozenset[str]) -> Share:
-    return _share(sorted(own & seen), len(own))
-
-
-def _on_clips(videos: Sequence[Video], seen: frozenset[str]) -> tuple[list[str], int]:
-    """Keys of the videos that show a seen clip, and how many have a known clip."""
-    return [v.key for v in videos if v.clip in seen], sum(v.clip is not None for v in videos)
-
-
-def _share(shared: Sequence[str], of: int) -> Share:
-    return Share(len(shared), of, tuple(shared[:5]))

@@ -1,4 +1,7 @@
-"""Protocols: the split of each video, under a name and a hash that every result carries."""
+"""Protocols: the split of each video, under a name and a hash that every result carries.
+
+The protocol of a run lists its corpora, splits them, checks them for leaks and is written to the run folder.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +13,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from deepfake.config import build
 from deepfake.corpora.corpus import Corpus, few, read_csv, warn_of_names
-from deepfake.corpora.leakage import Footprint
-from deepfake.corpora.splits import (
-    SHARES,
-    describe_split,
-    has_shares,
-    largest_disjoint,
-    links_of,
-    split_by_group,
-)
+from deepfake.corpora.leakage import Footprint, Share, audit, leaks, overlap, to_json
+from deepfake.corpora.splits import carve_validation, split_into_folds, split_strictly
 from deepfake.errors import UserError
-from deepfake.records import FAKE, REAL, Video
+from deepfake.io import write_csv, write_json
+from deepfake.records import FAKE, REAL, SPLITS, Video
 
 log = logging.getLogger(__name__)
 
 AUTO, OFFICIAL, STRICT, KFOLD = "auto", "official", "strict", "kfold"
-VAL_SHARE = 0.15  # of the training videos, where a dataset has no validation split
+COLUMNS = ("video", "split", "label", "method", "identities", "clip", "reason")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,180 +46,151 @@ class Protocol:
         return hashlib.sha256(table.encode()).hexdigest()[:16]
 
 
-def apply_protocol(
-    corpus: Corpus,
-    name: str = AUTO,
-    *,
-    seed: int = 0,
-    fold: int = 0,
-    num_folds: int = 5,
-    identities: Path | None = None,
-) -> Protocol:
-    """Assign every video of a corpus its split.
+def load_training_protocol(data: Mapping[str, Any], run_dir: Path) -> Protocol:
+    """The protocol of cfg.data (plain), logged and written to the run folder.
 
-    name: one of corpus.splits ("official" …); "strict", in which no person and no footage is in two splits;
-    "kfold", the same with num_folds equal parts, of which number fold is test and the next one val; or
-    "auto": official if the corpus has it, else strict. identities: CSV file of persons with several ids, see
-    read_identities. Raises UserError if the protocol is unknown, or impossible for this corpus.
+    Raises UserError under data.on_leak=error if val or test holds what training sees.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise UserError(f"data.split_seed={seed}: must be a whole number from 0 on")
-    if identities is not None:
-        corpus = replace(corpus, videos=with_persons(corpus.videos, read_identities(identities)))
-    if name == AUTO:
-        name = OFFICIAL if OFFICIAL in corpus.splits else STRICT
-        if reason := corpus.unavailable.get(OFFICIAL):
-            log.warning("%s: this is NOT the official split: %s", corpus.name, reason)
-    if name in corpus.splits:
-        protocol = _by_table(corpus, name, seed)
-    elif name == STRICT:
-        protocol = _strict(corpus, seed)
-    elif name == KFOLD:
-        protocol = _kfold(corpus, seed, fold, num_folds)
-    elif name in corpus.unavailable:
-        raise UserError(f"data.protocol={name}: {corpus.unavailable[name]}")
-    else:
-        known = ", ".join([AUTO, *corpus.splits, STRICT, KFOLD])
-        raise UserError(f"data.protocol={name}: must be one of {known} for {corpus.name}")
+    protocol = load_protocol(data)
+    report_protocol(protocol, audit(protocol.videos), data["on_leak"], run_dir)
     return protocol
 
 
-def read_identities(path: Path) -> dict[str, str]:
-    """Person by id from a CSV file with the columns id and person.
-
-    An id is an identity ("ffpp:043", "cdf:id7") or, for a video without known identities, the key of the
-    video. Raises UserError naming the line.
-    """
-    if not path.is_file():
-        raise UserError(f"data.identities={path}: no such file")
-    columns, rows = read_csv(path)
-    if not {"id", "person"} <= set(columns):
-        raise UserError(f"data.identities={path}: needs a header with the columns id and person")
-    persons: dict[str, str] = {}
-    for line, row in rows:
-        if not row["id"] or not row["person"]:
-            raise UserError(f"data.identities={path}, line {line}: id or person is empty")
-        if persons.setdefault(row["id"], row["person"]) != row["person"]:
-            raise UserError(f"data.identities={path}, line {line}: {row['id']} is another person above")
-    return persons
-
-
-def with_persons(videos: Sequence[Video], persons: Mapping[str, str]) -> tuple[Video, ...]:
-    """The videos with ids replaced by persons, as "person:<name>"."""
-    used = {person for video in videos for person in (*video.identities, video.key)}
-    warn_of_names("data.identities: %d ids belong to no video", sorted(set(persons) - used))
-
-    def named(video: Video) -> Video:
-        ids = video.identities or ((video.key,) if video.key in persons else ())
-        return replace(video, identities=tuple(f"person:{persons[i]}" if i in persons else i for i in ids))
-
-    return tuple(named(video) for video in videos)
-
-
-def _by_table(corpus: Corpus, name: str, seed: int) -> Protocol:
-    """A protocol that the dataset defines; validation is taken from train if it has none."""
-    table = dict(corpus.splits[name])
-    notes: tuple[str, ...] = ()
-    if "val" not in table.values():
-        training = [video for video in corpus.videos if table.get(video.key) == "train"]
-        if training:
-            carved, how = carve_validation(training, seed)
-            table |= carved
-            missing = "the dataset has no validation split"
-            if corpus.validates:
-                missing = "no video of the validation split is on disk"
-            notes = (f"{missing}: {how}",)
-    return _protocol(corpus, name, table, f"the {name} protocol does not place it", notes)
-
-
-def carve_validation(videos: Sequence[Video], seed: int) -> tuple[dict[str, str], str]:
-    """Split the training videos into train and val: the split by key, and a note on how it was done.
-
-    By groups that share a person or footage, if both splits then have enough of both classes; else by clip,
-    so that a person, but no footage, may be in both.
-    """
-    shares = {"train": 1 - VAL_SHARE, "val": VAL_SHARE}
-    ways = {
-        "by people: no person is in both": links_of,
-        "by clip, as all people are linked: people, but no clip, are in both": _clip_links,
-    }
-    split_of: dict[str, str] = {}
-    how = ""
-    for how, links in ways.items():  # noqa: B007
-        try:
-            split_of = split_by_group(videos, seed=seed, shares=shares, links=links)
-        except UserError:
-            continue
-        if has_shares(videos, split_of, shares):
-            break
-    if not split_of:
-        raise UserError(f"{len(videos)} training videos are too few to carve a validation split from")
-    return split_of, f"{VAL_SHARE:.0%} of train, {how}"
-
-
-def _clip_links(video: Video) -> tuple[str, ...]:
-    return (f"clip {video.clip or video.partner or video.key}",)
-
-
-def _strict(corpus: Corpus, seed: int) -> Protocol:
-    """Groups kept whole without dropping a video, if each split gets enough; else the largest such split."""
-    videos = corpus.videos
-    try:
-        split_of = split_by_group(videos, seed=seed)
-        whole = has_shares(videos, split_of, SHARES)
-    except UserError:
-        split_of, whole = {}, False
-    if not whole:
-        parted = largest_disjoint(videos, seed=seed)
-        if not split_of or _classes(videos, parted) > _classes(videos, split_of):
-            split_of = parted
-    if set(split_of.values()) != set(SHARES):
-        raise UserError(
-            f"{corpus.name}: {len(videos)} videos cannot be divided into three splits without a person "
-            "or footage in two of them; add videos of other people, or name the splits in data=csv"
-        )
-    return _protocol(corpus, STRICT, split_of, "its people are in different splits")
-
-
-def _classes(videos: Sequence[Video], split_of: Mapping[str, str]) -> tuple[int, bool]:
-    """The number of (split, class) with videos, and whether train has both classes."""
-    found = {(split_of[video.key], video.label) for video in videos if video.key in split_of}
-    return len(found), {("train", REAL), ("train", FAKE)} <= found
-
-
-def _kfold(corpus: Corpus, seed: int, fold: int, num_folds: int) -> Protocol:
-    whole = isinstance(fold, int) and isinstance(num_folds, int)
-    if not whole or num_folds < 3 or not 0 <= fold < num_folds:
-        raise UserError(
-            f"data.fold={fold}, data.num_folds={num_folds}: fold must be from 0 to num_folds - 1, and "
-            "num_folds at least 3, since one fold is test and one is val"
-        )
-    shares = {f"fold {number}": 1 / num_folds for number in range(num_folds)}
-    fold_of = split_by_group(corpus.videos, seed=seed, shares=shares)
-    have = Counter((fold_of[video.key], video.label) for video in corpus.videos)
-    if poor := [name for name in shares if not (have[name, REAL] and have[name, FAKE])]:
-        raise UserError(
-            f"data.num_folds={num_folds}: {corpus.name} has too few groups of people: "
-            f"{', '.join(poor)} would lack real or fake videos; use fewer folds or data.protocol=strict"
-        )
-    part = {f"fold {fold}": "test", f"fold {(fold + 1) % num_folds}": "val"}
-    split_of = {key: part.get(name, "train") for key, name in fold_of.items()}
-    return _protocol(corpus, f"{KFOLD}{num_folds}-{fold}", split_of)
-
-
-def _protocol(
-    corpus: Corpus,
-    name: str,
-    split_of: Mapping[str, str],
-    reason: str = "",
-    notes: tuple[str, ...] = (),
+def load_test_protocol(
+    data: Mapping[str, Any], split: str, trained_by: Mapping[str, Any] | None, run_dir: Path
 ) -> Protocol:
-    """The corpus with these splits; videos without one are dropped for the reason given."""
-    kept = tuple(replace(v, split=split_of[v.key]) for v in corpus.videos if v.key in split_of)
-    dropped = {v.key: reason for v in corpus.videos if v.key not in split_of}
-    if unknown := sum(not video.identities for video in kept):
-        notes = (*notes, f"{unknown} videos without known identities: each counts as a person of its own")
-    return Protocol(name=f"{corpus.name}/{name}", videos=kept, dropped=dropped, notes=notes)
+    """The same for evaluation: the split is compared with what the checkpoint was trained on.
+
+    trained_by: the checkpoint's stamp of its protocol, see stamp; None if it has none.
+    """
+    protocol = load_protocol(data)
+    overlaps, known = {}, None
+    if trained_by is None:
+        unknown = "the checkpoint does not say what it was trained on, so leaks cannot be found"
+        if data["on_leak"] == "error":
+            raise UserError(f"data.on_leak=error: {unknown}")
+        log.warning("%s", unknown)
+    else:
+        train, val = (Footprint.from_dict(trained_by["seen"][name]) for name in ("train", "val"))
+        held_out = [video for video in protocol.videos if video.split == split]
+        known = {name: trained_by[name] for name in ("name", "hash")}
+        overlaps = {f"{split} in the training by {trained_by['name']}": overlap(train | val, held_out)}
+    report_protocol(protocol, overlaps, data["on_leak"], run_dir, trained_by=known)
+    return protocol
+
+
+def load_protocol(data: Mapping[str, Any]) -> Protocol:
+    """The videos of cfg.data (plain) in the splits it asks for."""
+    return split_corpora(data, load_corpora(data))
+
+
+def load_corpora(data: Mapping[str, Any]) -> dict[str, Corpus]:
+    """What is on disk of cfg.data (plain), by name; of joint corpora those that have a root."""
+    return {name: build(part["corpus"])() for name, part in _parts(data).items()}
+
+
+def split_corpora(data: Mapping[str, Any], corpora: Mapping[str, Corpus]) -> Protocol:
+    """The videos of these corpora in the splits that cfg.data (plain) asks for."""
+    protocols = {
+        name: apply_protocol(
+            corpora[name],
+            part["protocol"],
+            seed=part["split_seed"],
+            fold=part["fold"],
+            num_folds=part["num_folds"],
+            identities=part["identities"],
+        )
+        for name, part in _parts(data).items()
+    }
+    return join(protocols) if "corpora" in data else protocols[data["name"]]
+
+
+def _parts(data: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """cfg.data of each corpus that has a root, by name; a corpus of joint data inherits its protocol keys."""
+    if "corpora" not in data:
+        if data["root"] is None:
+            raise UserError(
+                "no value for data.root: add data.root=… to the command, or set the variable that "
+                f"conf/data names for {data['name']}"
+            )
+        return {data["name"]: data}
+    parts = {name: part for name, part in data["corpora"].items() if part["root"] is not None}
+    if not parts:
+        raise UserError(
+            "data=joint: name the root of at least one corpus, such as data.corpora.ffpp.root=/path; "
+            f"there are {', '.join(data['corpora'])}"
+        )
+    joint = {name: data[name] for name in ("split_seed", "fold", "num_folds")}
+    return {
+        name: {
+            **part,
+            **joint,
+            "protocol": data["protocol"] if part["protocol"] == AUTO else part["protocol"],
+            "identities": part["identities"] or data["identities"],
+        }
+        for name, part in parts.items()
+    }
+
+
+def report_protocol(
+    protocol: Protocol,
+    overlaps: Mapping[str, Mapping[str, Share]],
+    on_leak: str,
+    run_dir: Path,
+    **extra: Any,
+) -> None:
+    """Write protocol.csv and leaks.json (with the extra keys), log the protocol, and check for leaks."""
+    write_protocol(protocol, overlaps, run_dir, **extra)
+    for line in describe(protocol).splitlines():
+        log.info("%s", line)
+    check_leaks(leaks(overlaps), on_leak)
+
+
+def write_protocol(
+    protocol: Protocol, overlaps: Mapping[str, Mapping[str, Share]], run_dir: Path, **extra: Any
+) -> None:
+    """Write protocol.csv with one row per video, and leaks.json with the extra keys added."""
+    rows: list[dict[str, Any]] = [
+        {name: getattr(video, name) for name in ("split", "label", "method", "clip")}
+        | {"video": video.key, "identities": ";".join(video.identities)}
+        for video in protocol.videos
+    ]
+    rows += [{"video": key, "reason": reason} for key, reason in sorted(protocol.dropped.items())]
+    write_csv(run_dir / "protocol.csv", COLUMNS, rows)
+    summary = {
+        "protocol": protocol.name,
+        "protocol_hash": protocol.hash,
+        "dropped": len(protocol.dropped),
+        "notes": protocol.notes,
+        "overlaps": to_json(overlaps),
+        **extra,
+    }
+    write_json(run_dir / "leaks.json", summary)
+
+
+def check_leaks(found: Sequence[str], on_leak: str) -> None:
+    """Log the leaks as warnings; under on_leak=error, raise them as one UserError."""
+    if on_leak not in ("warn", "error"):
+        raise UserError(f"data.on_leak={on_leak}: must be one of warn, error")
+    advice = (
+        "data.protocol=strict keeps people apart; for DeeperForensics with FaceForensics++, "
+        "data.protocol=ffpp gives both the same split"
+    )
+    if found and on_leak == "error":
+        raise UserError(f"data.on_leak=error: {'; '.join(found)} ({advice}; data.on_leak=warn accepts it)")
+    for line in (*(f"leak: {leak}" for leak in found), *([f"  {advice}"] if found else [])):
+        log.warning("%s", line)
+
+
+def describe(protocol: Protocol) -> str:
+    """One paragraph: name, hash, sizes, dropped videos, notes."""
+    count = Counter((video.split, video.label) for video in protocol.videos)
+    sizes = ", ".join(f"{name} {count[name, REAL]} real + {count[name, FAKE]} fake" for name in SPLITS)
+    lines = [f"protocol {protocol.name} ({protocol.hash}): {sizes}"]
+    for reason, num in Counter(protocol.dropped.values()).most_common():
+        keys = [key for key, why in protocol.dropped.items() if why == reason]
+        lines.append(f"{num} videos dropped, {reason}: {few(keys)}")
+    return "\n".join((*lines, *protocol.notes))
 
 
 def stamp(protocol: Protocol) -> dict[str, Any]:
@@ -232,15 +201,6 @@ def stamp(protocol: Protocol) -> dict[str, Any]:
         "hash": protocol.hash,
         "seen": {name: Footprint.of(part).to_dict() for name, part in parts.items()},
     }
-
-
-def describe(protocol: Protocol) -> str:
-    """One paragraph: name, hash, sizes, dropped videos, notes."""
-    lines = [f"protocol {protocol.name} ({protocol.hash}): {describe_split(protocol.videos)}"]
-    for reason, num in Counter(protocol.dropped.values()).most_common():
-        keys = [key for key, why in protocol.dropped.items() if why == reason]
-        lines.append(f"{num} videos dropped, {reason}: {few(keys)}")
-    return "\n".join((*lines, *protocol.notes))
 
 
 def join(parts: Mapping[str, Protocol]) -> Protocol:
@@ -279,4 +239,82 @@ def join(parts: Mapping[str, Protocol]) -> Protocol:
         videos=tuple(sorted(videos, key=lambda video: video.key)),
         dropped={f"{part}/{key}": why for part, p in parts.items() for key, why in p.dropped.items()},
         notes=tuple(f"{part}: {note}" for part, protocol in parts.items() for note in protocol.notes),
+    )
+
+
+def apply_protocol(
+    corpus: Corpus,
+    name: str = AUTO,
+    *,
+    seed: int = 0,
+    fold: int = 0,
+    num_folds: int = 5,
+    identities: str | Path | None = None,
+) -> Protocol:
+    """Assign every video of a corpus its split.
+
+    name: one of corpus.splits ("official" …); "strict", in which no person and no footage is in two splits;
+    "kfold", the same with num_folds equal parts, of which number fold is test and the next one val; or
+    "auto": official if the corpus has it, else strict. identities: CSV file of persons with several ids, see
+    rename_people. Raises UserError if the protocol is unknown, or impossible for this corpus.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise UserError(f"data.split_seed={seed}: must be a whole number from 0 on")
+    if identities:
+        corpus = replace(corpus, videos=rename_people(corpus.videos, Path(identities)))
+    if name == AUTO:
+        name = OFFICIAL if OFFICIAL in corpus.splits else STRICT
+        if reason := corpus.unavailable.get(OFFICIAL):
+            log.warning("%s: this is NOT the official split: %s", corpus.name, reason)
+    notes: list[str] = []
+    reason = "its people are in different splits"
+    if name in corpus.splits:
+        split_of = {key: split for key, split in corpus.splits[name].items() if split}
+        reason = f"the {name} protocol does not place it"
+        training = [video for video in corpus.videos if split_of.get(video.key) == "train"]
+        if training and "val" not in split_of.values():
+            carved, how = carve_validation(training, seed)
+            split_of |= carved
+            on_disk = "no video of the validation split is on disk"
+            notes.append(f"{on_disk if corpus.validates else 'the dataset has no validation split'}: {how}")
+    elif name == STRICT:
+        split_of = split_strictly(corpus, seed)
+    elif name == KFOLD:
+        split_of = split_into_folds(corpus, seed, fold, num_folds)
+        name = f"{KFOLD}{num_folds}-{fold}"
+    elif name in corpus.unavailable:
+        raise UserError(f"data.protocol={name}: {corpus.unavailable[name]}")
+    else:
+        known = ", ".join([AUTO, *corpus.splits, STRICT, KFOLD])
+        raise UserError(f"data.protocol={name}: must be one of {known} for {corpus.name}")
+    kept = tuple(replace(v, split=split_of[v.key]) for v in corpus.videos if v.key in split_of)
+    dropped = {v.key: reason for v in corpus.videos if v.key not in split_of}
+    if unknown := sum(not video.identities for video in kept):
+        notes.append(f"{unknown} videos without known identities: each counts as a person of its own")
+    return Protocol(name=f"{corpus.name}/{name}", videos=kept, dropped=dropped, notes=tuple(notes))
+
+
+def rename_people(videos: Sequence[Video], path: Path) -> tuple[Video, ...]:
+    """The videos with ids replaced by persons, as "person:<name>", by a CSV file with the columns id, person.
+
+    An id is an identity ("ffpp:043", "cdf:id7") or, for a video without known identities, the key of the
+    video. Raises UserError naming the line.
+    """
+    if not path.is_file():
+        raise UserError(f"data.identities={path}: no such file")
+    columns, rows = read_csv(path)
+    if not {"id", "person"} <= set(columns):
+        raise UserError(f"data.identities={path}: needs a header with the columns id and person")
+    persons: dict[str, str] = {}
+    for line, row in rows:
+        if not row["id"] or not row["person"]:
+            raise UserError(f"data.identities={path}, line {line}: id or person is empty")
+        if persons.setdefault(row["id"], f"person:{row['person']}") != f"person:{row['person']}":
+            raise UserError(f"data.identities={path}, line {line}: {row['id']} is another person above")
+    used = {person for video in videos for person in (*video.identities, video.key)}
+    warn_of_names("data.identities: %d ids belong to no video", sorted(set(persons) - used))
+    ids_of = [v.identities or ((v.key,) if v.key in persons else ()) for v in videos]
+    return tuple(
+        replace(video, identities=tuple(persons.get(i, i) for i in ids))
+        for video, ids in zip(videos, ids_of, strict=True)
     )

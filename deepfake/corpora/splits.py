@@ -9,10 +9,12 @@ import numpy as np
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
+from deepfake.corpora.corpus import Corpus
 from deepfake.errors import UserError
-from deepfake.records import FAKE, REAL, SPLITS, Video
+from deepfake.records import FAKE, REAL, Video
 
 SHARES: Mapping[str, float] = {"train": 0.7, "val": 0.15, "test": 0.15}
+VAL_SHARE = 0.15  # of the training videos, where a dataset has no validation split
 
 
 def links_of(video: Video) -> tuple[str, ...]:
@@ -57,11 +59,10 @@ def split_by_group(
             f"{len(videos)} videos are {len(groups)} groups that share a person or footage, too few for "
             f"{', '.join(shares)}: add videos of other people, or name the splits in data=csv"
         )
-    shuffled = [
-        list(groups.values())[place] for place in np.random.default_rng(seed).permutation(len(groups))
-    ]
-    totals = Counter(video.label for video in videos)
+    members_of = list(groups.values())
+    shuffled = (members_of[place] for place in np.random.default_rng(seed).permutation(len(groups)))
     waiting = sorted(shuffled, key=len, reverse=True)
+    totals = Counter(video.label for video in videos)
     placed: dict[str, Counter[int]] = {name: Counter() for name in shares}
     split_of: dict[str, str] = {}
 
@@ -80,14 +81,12 @@ def split_by_group(
     return split_of
 
 
-def has_shares(
-    videos: Sequence[Video], split_of: Mapping[str, str], shares: Mapping[str, float], *, least: float = 0.5
-) -> bool:
-    """Whether each split has at least `least` of its share of each class."""
+def has_shares(videos: Sequence[Video], split_of: Mapping[str, str], shares: Mapping[str, float]) -> bool:
+    """Whether each split has at least half of its share of each class."""
     totals = Counter(video.label for video in videos)
     have = Counter((split_of.get(video.key), video.label) for video in videos)
     return all(
-        have[name, label] >= max(1, int(least * share * total))
+        have[name, label] >= max(1, int(0.5 * share * total))
         for name, share in shares.items()
         for label, total in totals.items()
     )
@@ -102,11 +101,8 @@ def _starters(waiting: Sequence[list[Video]], num_later: int) -> Sequence[list[V
     first = {frozenset(labels): place for place, labels in reversed(list(enumerate(classes)))}
     if (both := first.get(frozenset({REAL, FAKE}))) is not None:
         return [waiting[both]]
-    return (
-        [waiting[place] for place in first.values()]
-        if len(waiting) - len(first) >= num_later
-        else waiting[:1]
-    )
+    enough = len(waiting) - len(first) >= num_later
+    return [waiting[place] for place in first.values()] if enough else waiting[:1]
 
 
 def _fullness(need: Counter[int], have: Counter[int], totals: Counter[int], share: float) -> float:
@@ -115,10 +111,75 @@ def _fullness(need: Counter[int], have: Counter[int], totals: Counter[int], shar
     return by_class + 0.01 * (have + need).total() / (share * totals.total())
 
 
-def describe_split(videos: Sequence[Video]) -> str:
-    """Like "train 5 real + 7 fake, val 1 + 1, test 1 + 2"."""
-    count = Counter((video.split, video.label) for video in videos)
-    return ", ".join(f"{name} {count[name, 0]} real + {count[name, 1]} fake" for name in SPLITS)
+def carve_validation(videos: Sequence[Video], seed: int) -> tuple[dict[str, str], str]:
+    """Split the training videos into train and val: the split by key, and a note on how it was done.
+
+    By groups that share a person or footage, if both splits then have enough of both classes; else by clip,
+    so that a person, but no footage, may be in both.
+    """
+    shares = {"train": 1 - VAL_SHARE, "val": VAL_SHARE}
+    ways = {
+        "by people: no person is in both": links_of,
+        "by clip, as all people are linked: people, but no clip, are in both": lambda video: (
+            f"clip {video.clip or video.partner or video.key}",
+        ),
+    }
+    split_of: dict[str, str] = {}
+    how = ""
+    for how, links in ways.items():  # noqa: B007
+        try:
+            split_of = split_by_group(videos, seed=seed, shares=shares, links=links)
+        except UserError:
+            continue
+        if has_shares(videos, split_of, shares):
+            break
+    if not split_of:
+        raise UserError(f"{len(videos)} training videos are too few to carve a validation split from")
+    return split_of, f"{VAL_SHARE:.0%} of train, {how}"
+
+
+def split_strictly(corpus: Corpus, seed: int) -> dict[str, str]:
+    """Groups kept whole without dropping a video, if each split gets enough; else the largest such split."""
+    videos = corpus.videos
+
+    def classes(split_of: Mapping[str, str]) -> tuple[int, bool]:
+        """The number of (split, class) with videos, and whether train has both classes."""
+        found = {(split_of[video.key], video.label) for video in videos if video.key in split_of}
+        return len(found), {("train", REAL), ("train", FAKE)} <= found
+
+    try:
+        split_of = split_by_group(videos, seed=seed)
+    except UserError:
+        split_of = {}
+    if not split_of or not has_shares(videos, split_of, SHARES):
+        largest = largest_disjoint(videos, seed=seed)
+        split_of = largest if not split_of or classes(largest) > classes(split_of) else split_of
+    if set(split_of.values()) != set(SHARES):
+        raise UserError(
+            f"{corpus.name}: {len(videos)} videos cannot be divided into three splits without a person "
+            "or footage in two of them; add videos of other people, or name the splits in data=csv"
+        )
+    return split_of
+
+
+def split_into_folds(corpus: Corpus, seed: int, fold: int, num_folds: int) -> dict[str, str]:
+    """Groups kept whole in num_folds equal parts, of which number fold is test and the next one val."""
+    whole = isinstance(fold, int) and isinstance(num_folds, int)
+    if not whole or num_folds < 3 or not 0 <= fold < num_folds:
+        raise UserError(
+            f"data.fold={fold}, data.num_folds={num_folds}: fold must be from 0 to num_folds - 1, and "
+            "num_folds at least 3, since one fold is test and one is val"
+        )
+    shares = {f"fold {number}": 1 / num_folds for number in range(num_folds)}
+    fold_of = split_by_group(corpus.videos, seed=seed, shares=shares)
+    have = Counter((fold_of[video.key], video.label) for video in corpus.videos)
+    if poor := [name for name in shares if not (have[name, REAL] and have[name, FAKE])]:
+        raise UserError(
+            f"data.num_folds={num_folds}: {corpus.name} has too few groups of people: "
+            f"{', '.join(poor)} would lack real or fake videos; use fewer folds or data.protocol=strict"
+        )
+    part = {f"fold {fold}": "test", f"fold {(fold + 1) % num_folds}": "val"}
+    return {key: part.get(name, "train") for key, name in fold_of.items()}
 
 
 # The largest split with each person in one split, for corpora whose fakes link all people.
@@ -126,15 +187,14 @@ def describe_split(videos: Sequence[Video]) -> str:
 # Each person goes, with all real videos, to one side (split); a fake is kept if its people are on one side.
 # This is a graph partition; it is searched for by moving single people, from many random starts.
 
-
 STARTS = 300  # of the search, fewer where there are more than EFFORT / STARTS people
 EFFORT = 10_000
 FLOOR = 0.5  # added to the number of videos of a side, so that its logarithm is finite
+WEIGHTS = np.array(list(SHARES.values()))
+ON_SIDE = np.eye(len(SHARES))
 
 
-def largest_disjoint(
-    videos: Sequence[Video], *, seed: int, shares: Mapping[str, float] = SHARES
-) -> dict[str, str]:
+def largest_disjoint(videos: Sequence[Video], *, seed: int) -> dict[str, str]:
     """Split by key; a fake with people on different sides has no entry and must be dropped.
 
     Maximises the sum of share × log(videos) over both classes and all sides, which favours many videos in the
@@ -142,74 +202,58 @@ def largest_disjoint(
     """
     videos = sorted(videos, key=lambda video: video.key)
     people = _people(videos)
-    in_fakes = {
-        person for video, own in zip(videos, people, strict=True) if video.label == FAKE for person in own
-    }
-    number = {person: place for place, person in enumerate(sorted(in_fakes))}
-    pairs = [
-        (number[own[0]], number[own[-1]]) for v, own in zip(videos, people, strict=True) if v.label == FAKE
-    ]
     num_real = Counter(own[0] for v, own in zip(videos, people, strict=True) if v.label == REAL)
-    weights = np.array(list(shares.values()))
+    in_fakes = [own for v, own in zip(videos, people, strict=True) if v.label == FAKE]
+    number = {person: place for place, person in enumerate(sorted({who for own in in_fakes for who in own}))}
+    pairs = [(number[own[0]], number[own[-1]]) for own in in_fakes]
     rng = np.random.default_rng(seed)
     # people without fakes are linked to no one; they fill up the sides at the end
-    free = [person for person in num_real if person not in in_fakes]
-    filler = sum(num_real[person] for person in free) * weights
-    found = _search(pairs, np.array([num_real[person] for person in sorted(in_fakes)]), filler, weights, rng)
-    side_of = {person: found[place] for person, place in number.items()}
-    filled = np.zeros(len(weights))
+    free = [person for person in num_real if person not in number]
+    filler = sum(num_real[person] for person in free) * WEIGHTS
+    found = _search(pairs, np.array([num_real[person] for person in number]), filler, rng)
+    side_of = dict(zip(number, found, strict=True))
+    filled = np.zeros(len(WEIGHTS))
     for person, side in side_of.items():
         filled[side] += num_real[person]
-    for place in rng.permutation(len(free)):
-        side_of[free[place]] = int(np.argmin((filled + num_real[free[place]]) / weights))
-        filled[side_of[free[place]]] += num_real[free[place]]
-    names = list(shares)
+    for person in (free[place] for place in rng.permutation(len(free))):
+        side_of[person] = int(np.argmin((filled + num_real[person]) / WEIGHTS))
+        filled[side_of[person]] += num_real[person]
     sides = [{side_of[person] for person in own} for own in people]
-    return {v.key: names[own.pop()] for v, own in zip(videos, sides, strict=True) if len(own) == 1}
+    return {v.key: list(SHARES)[own.pop()] for v, own in zip(videos, sides, strict=True) if len(own) == 1}
 
 
 def _search(
-    pairs: Sequence[tuple[int, int]],
-    reals: np.ndarray,
-    filler: np.ndarray,
-    weights: np.ndarray,
-    rng: np.random.Generator,
+    pairs: Sequence[tuple[int, int]], reals: np.ndarray, filler: np.ndarray, rng: np.random.Generator
 ) -> list[int]:
     """Each person's side, the best of many hill climbs.
 
     pairs: the two people of each fake (equal if it has one). reals: (P,) real videos per person. filler: (S,)
-    further real videos to be added to each side. weights: (S,) shares.
+    further real videos to be added to each side.
     """
     num = len(reals)
     both = [*pairs, *((second, first) for first, second in pairs if first != second)]
     rows, columns = np.array(both, np.int64).reshape(-1, 2).T
     ties = coo_array((np.ones(len(both)), (rows, columns)), shape=(num, num)).tocsr()
-    starts = max(2, min(STARTS, EFFORT // max(num, 1)))
     return max(
-        _climb(rng.choice(len(weights), num, p=weights / weights.sum()), ties, reals, filler, weights, rng)
-        for _ in range(starts)
+        _climb(rng.choice(len(WEIGHTS), num, p=WEIGHTS / WEIGHTS.sum()), ties, reals, filler, rng)
+        for _ in range(max(2, min(STARTS, EFFORT // max(num, 1))))
     )[1]
 
 
-def _climb(  # noqa: PLR0917
-    sides: np.ndarray,
-    ties: csr_array,
-    reals: np.ndarray,
-    filler: np.ndarray,
-    weights: np.ndarray,
-    rng: np.random.Generator,
+def _climb(
+    sides: np.ndarray, ties: csr_array, reals: np.ndarray, filler: np.ndarray, rng: np.random.Generator
 ) -> tuple[float, list[int]]:
     """Move one person at a time while the value grows; returns the value and each person's side.
 
     sides: (P,) at the start. ties: (P, P), symmetric, number of fakes of two people. reals: (P,).
     """
-    on_side = np.eye(len(weights))[sides]
+    on_side = ON_SIDE[sides]
     alone = ties.diagonal()
     fakes = (on_side * (ties @ on_side + alone[:, None] * on_side)).sum(axis=0) / 2
     real = reals @ on_side + filler
 
     def value(fakes: np.ndarray, real: np.ndarray) -> float:
-        return float(weights @ (np.log(fakes + FLOOR) + np.log(real + FLOOR)))
+        return float(WEIGHTS @ (np.log(fakes + FLOOR) + np.log(real + FLOOR)))
 
     def tied_to(person: int) -> np.ndarray:
         """Fakes that each side would keep if this person were on it."""
@@ -220,17 +264,15 @@ def _climb(  # noqa: PLR0917
         moved = False
         for person in rng.permutation(len(sides)):
             tied = tied_to(person)
-            for side in range(len(weights)):
-                here = sides[person]
-                if side == here:
+            for side in range(len(WEIGHTS)):
+                if side == sides[person]:
                     continue
-                change = np.zeros((2, len(weights)))
-                change[0, here], change[0, side] = -tied[here], tied[side]
-                change[1, here], change[1, side] = -reals[person], reals[person]
-                if (new := value(fakes + change[0], real + change[1])) > best + 1e-9:
+                change = ON_SIDE[side] - on_side[person]
+                after = fakes + change * tied, real + change * reals[person]
+                if (new := value(*after)) > best + 1e-9:
                     best, moved = new, True
-                    fakes, real = fakes + change[0], real + change[1]
-                    on_side[person], sides[person] = np.eye(len(weights))[side], side
+                    fakes, real = after
+                    on_side[person], sides[person] = ON_SIDE[side], side
                     tied = tied_to(person)
     return best, sides.tolist()
 

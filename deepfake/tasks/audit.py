@@ -14,8 +14,14 @@ from omegaconf import DictConfig
 from deepfake.config import to_plain
 from deepfake.corpora.corpus import Corpus, FolderCount, few
 from deepfake.corpora.leakage import MEASURES, Share, audit, leaks, to_json
-from deepfake.corpora.load import check_leaks, load_corpora, split_corpora, write_protocol
-from deepfake.corpora.protocols import Protocol, describe
+from deepfake.corpora.protocols import (
+    Protocol,
+    check_leaks,
+    describe,
+    load_corpora,
+    split_corpora,
+    write_protocol,
+)
 from deepfake.io import short_path, write_csv, write_json
 from deepfake.records import SPLITS, Video
 from deepfake.reports.html import TextConsole, TextTable

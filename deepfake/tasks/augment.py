@@ -9,7 +9,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from deepfake.config import build, to_plain
-from deepfake.corpora.load import load_training_protocol
+from deepfake.corpora.protocols import load_training_protocol
 from deepfake.data.dataset import WindowDataset
 from deepfake.errors import UserError
 from deepfake.io import short_path

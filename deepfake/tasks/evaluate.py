@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import RichProgressBar
 
 from deepfake.config import to_plain
-from deepfake.corpora.load import load_test_protocol
+from deepfake.corpora.protocols import load_test_protocol
 from deepfake.errors import UserError
 from deepfake.parallel.pool import keep_freed_memory
 from deepfake.records import SPLITS

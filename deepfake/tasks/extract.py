@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from rich.table import Table
 
 from deepfake.config import to_plain
-from deepfake.corpora.load import load_training_protocol
+from deepfake.corpora.protocols import load_training_protocol
 from deepfake.errors import SomeFailed
 from deepfake.faces.extract_corpus import CorpusExtraction
 from deepfake.faces.store import FaceStore, loss_of

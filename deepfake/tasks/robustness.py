@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from deepfake.config import to_plain
-from deepfake.corpora.load import load_test_protocol
+from deepfake.corpora.protocols import load_test_protocol
 from deepfake.data.distortions import DISTORTIONS, LEVELS, ClipDistortion
 from deepfake.errors import UserError
 from deepfake.io import short_path, write_csv, write_json

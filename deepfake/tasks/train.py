@@ -14,8 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from deepfake.config import build
-from deepfake.corpora.load import load_training_protocol
-from deepfake.corpora.protocols import Protocol
+from deepfake.corpora.protocols import Protocol, load_training_protocol
 from deepfake.errors import UserError
 from deepfake.io import remove_stale, short_path, write_text
 from deepfake.models.published import read_weights

@@ -5,7 +5,7 @@ import pytest
 
 from deepfake.corpora.corpus import Corpus
 from deepfake.corpora.leakage import audit
-from deepfake.corpora.protocols import apply_protocol, describe, read_identities
+from deepfake.corpora.protocols import apply_protocol, describe
 from deepfake.errors import UserError
 from deepfake.records import Video
 
@@ -51,6 +51,7 @@ def test_the_official_table_is_taken_as_it_is_and_the_rest_is_dropped_with_a_rea
     assert protocol.dropped["1/01"] == "the official protocol does not place it"
     assert len(protocol.dropped) == 5
     assert "0/01, 0/03, 1/01 …" in describe(protocol)
+    assert "train 1 real + 0 fake, val 0 real + 1 fake, test 1 real + 0 fake" in describe(protocol)
 
 
 def test_a_missing_validation_split_is_carved_from_train_by_people() -> None:
@@ -160,7 +161,7 @@ def test_a_csv_of_identities_keeps_one_person_under_two_names_together(
 def test_a_bad_csv_of_identities_is_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "people.csv").write_text(text)
     with pytest.raises(UserError, match=message):
-        read_identities(tmp_path / "people.csv")
+        apply_protocol(Corpus(name="x", videos=couples(3)), identities=tmp_path / "people.csv")
 
 
 def test_an_unknown_protocol_and_one_without_its_lists_are_named() -> None:

@@ -97,7 +97,7 @@ def test_what_joint_data_say_holds_for_each_corpus_that_has_no_protocol_of_its_o
 
 
 def test_an_unknown_training_is_no_clean_one(composed: Composed, root: Path, tmp_path: Path) -> None:
-    from deepfake.corpora.load import load_test_protocol
+    from deepfake.corpora.protocols import load_test_protocol
 
     data = to_plain(composed("audit", "data=ffpp", f"data.root={root}").data)
     load_test_protocol(data, "test", None, tmp_path)
@@ -108,8 +108,7 @@ def test_an_unknown_training_is_no_clean_one(composed: Composed, root: Path, tmp
 
 
 def test_what_selection_saw_counts_as_seen(composed: Composed, root: Path, tmp_path: Path) -> None:
-    from deepfake.corpora.load import load_protocol, load_test_protocol
-    from deepfake.corpora.protocols import stamp
+    from deepfake.corpora.protocols import load_protocol, load_test_protocol, stamp
 
     data = to_plain(composed("audit", "data=ffpp", f"data.root={root}").data)
     load_test_protocol(data, "val", stamp(load_protocol(data)), tmp_path)
