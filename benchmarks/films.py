@@ -13,9 +13,9 @@ import numpy as np
 
 from benchmarks.bench import as_videos
 from deepfake.corpora.demo.canvas import UNIT_PX, noise, random_light
+from deepfake.corpora.demo.face import Person
 from deepfake.corpora.demo.footage import (
     Footage,
-    Motion,
     Pose,
     background,
     body,
@@ -26,7 +26,6 @@ from deepfake.corpora.demo.footage import (
     random_speech,
 )
 from deepfake.corpora.demo.heads import build_head
-from deepfake.corpora.demo.people import random_person
 from deepfake.errors import UserError
 from deepfake.parallel.pool import Executor, Failure, progress_bar
 from deepfake.records import Video
@@ -55,7 +54,7 @@ class Scene(NamedTuple):
 def random_scene(seed: int, *, width: int, height: int, num_frames: int, grain: float = GRAIN) -> Scene:
     """A scene whose pixels depend on its arguments alone; the face is 0.27 to 0.4 of the height."""
     rng = np.random.default_rng([seed, 1080])
-    person = random_person(rng, tone=seed * 0.618034 % 1)
+    person = Person(rng, tone=seed * 0.618034 % 1)
     light = random_light(rng)
     grow = height / DEMO_PX
     scale = (0.47, 0.53, 0.59, 0.65)[seed % 4]
@@ -69,11 +68,9 @@ def random_scene(seed: int, *, width: int, height: int, num_frames: int, grain: 
             head=build_head(person, light),
             room=room,
             torso=body(rng, person, light, grow * scale * UNIT_PX),
-            motion=Motion(
-                _poses(rng, num_frames, width, height, scale),
-                random_speech(rng, num_frames, FPS),
-                random_eyes(rng, num_frames, FPS),
-            ),
+            poses=_poses(rng, num_frames, width, height, scale),
+            mouths=random_speech(rng, num_frames, FPS),
+            eyes=random_eyes(rng, num_frames, FPS),
             centre=(width / 2, height * 0.48),
             scale=grow * scale,
             fps=FPS,

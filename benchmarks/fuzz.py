@@ -30,9 +30,8 @@ from rich.table import Table
 from benchmarks.bench import Bench, BenchmarkResult
 from benchmarks.films import listed
 from deepfake.config import build
-from deepfake.corpora.demo.fakes import real_frames
-from deepfake.corpora.demo.footage import random_footage
-from deepfake.corpora.demo.people import random_person
+from deepfake.corpora.demo.face import Person
+from deepfake.corpora.demo.footage import random_footage, real_frames
 from deepfake.errors import UserError
 from deepfake.faces.settings import FaceSettings
 from deepfake.io import short_path
@@ -66,7 +65,7 @@ def render_films(folder: Path) -> list[Path]:
     if all(path.is_file() for path in paths.values()):
         return list(paths.values())
     rng = np.random.default_rng(0)
-    frames = list(islice(real_frames(random_footage(rng, random_person(rng, tone=0.3))), NUM_FRAMES))
+    frames = list(islice(real_frames(random_footage(rng, Person(rng, tone=0.3))), NUM_FRAMES))
     for (suffix, codec), path in paths.items():
         write_film(path, frames, codec, FILMS[suffix, codec])
     return list(paths.values())

@@ -161,12 +161,11 @@ def trained(
 @pytest.fixture(scope="session")
 def face() -> np.ndarray:
     """A person of the demo corpus at the left of a picture, (128, 192, 3) uint8."""
-    from deepfake.corpora.demo.fakes import real_frames
-    from deepfake.corpora.demo.footage import random_footage
-    from deepfake.corpora.demo.people import random_person
+    from deepfake.corpora.demo.face import Person
+    from deepfake.corpora.demo.footage import random_footage, real_frames
 
     rng = np.random.default_rng(0)
-    whole = next(real_frames(random_footage(rng, random_person(rng, tone=0.3))))
+    whole = next(real_frames(random_footage(rng, Person(rng, tone=0.3))))
     side = min(whole.shape[:2])
     left = (whole.shape[1] - side) // 2
     square = Image.fromarray(np.ascontiguousarray(whole[:side, left : left + side]))

@@ -11,11 +11,10 @@ import numpy as np
 
 from deepfake.corpora.demo.canvas import UNIT_PX, random_light
 from deepfake.corpora.demo.corpus import person_of
-from deepfake.corpora.demo.fakes import swapped_frames
+from deepfake.corpora.demo.face import Person
 from deepfake.corpora.demo.footage import (
     GRAIN_SPARE_PX,
     Footage,
-    Motion,
     Pose,
     background,
     body,
@@ -24,10 +23,10 @@ from deepfake.corpora.demo.footage import (
     random_eyes,
     random_poses,
     random_speech,
+    swapped_frames,
     torso_in_frame,
 )
 from deepfake.corpora.demo.heads import build_head, draw_face
-from deepfake.corpora.demo.people import Person
 from deepfake.faces.association import iou
 from deepfake.faces.video_faces import VideoFaces
 from deepfake.video.write import write_video
@@ -85,7 +84,9 @@ def render_shot(
             head=build_head(actor.person, light),
             room=room,
             torso=body(own, actor.person, light, actor.scale * UNIT_PX),
-            motion=Motion(poses, random_speech(own, num_frames, FPS), random_eyes(own, num_frames, FPS)),
+            poses=poses,
+            mouths=random_speech(own, num_frames, FPS),
+            eyes=random_eyes(own, num_frames, FPS),
             centre=(0, 0),
             scale=actor.scale,
             fps=FPS,
@@ -124,9 +125,9 @@ def actor_path(actor: Actor, num_frames: int, width: int, height: int) -> np.nda
 
 def draw_actor(footage: Footage, index: int, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A frame with an actor and sensor noise drawn on it, and the actor's alpha (H, W) in [0, 1]."""
-    pose = footage.motion.poses[index]
+    pose = footage.poses[index]
     torso = torso_in_frame(footage, pose)
-    board = draw_face(footage.head, footage.motion.mouths[index], footage.motion.eyes[index])
+    board = draw_face(footage.head, footage.mouths[index], footage.eyes[index])
     head = in_frame(board, footage.head.depth, pose, frame.shape[:2])
     picture = lay_over(lay_over(frame.astype(np.float32), torso), head)
     alpha = 1 - (1 - torso[..., 3] / np.float32(255)) * (1 - head[..., 3] / np.float32(255))

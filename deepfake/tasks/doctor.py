@@ -35,8 +35,7 @@ from rich.text import Text
 import deepfake
 from deepfake.config import to_plain
 from deepfake.corpora.demo.corpus import person_of
-from deepfake.corpora.demo.fakes import real_frames, reenacted_frames
-from deepfake.corpora.demo.footage import random_footage
+from deepfake.corpora.demo.footage import random_footage, real_frames, reenacted_frames
 from deepfake.errors import SomeFailed, UserError
 from deepfake.io import short_path, write_csv, write_json, write_text
 from deepfake.parallel.pool import Executor, Failure, num_cores, size_in_bytes

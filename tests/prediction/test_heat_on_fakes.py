@@ -13,9 +13,14 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from deepfake.corpora.demo.canvas import UNIT_PX
-from deepfake.corpora.demo.fakes import reenacted_frames, swapped_frames
-from deepfake.corpora.demo.footage import Footage, film_frame, random_footage
-from deepfake.corpora.demo.people import random_person
+from deepfake.corpora.demo.face import Person
+from deepfake.corpora.demo.footage import (
+    Footage,
+    film_frame,
+    random_footage,
+    reenacted_frames,
+    swapped_frames,
+)
 from deepfake.models.detector import Detector
 from deepfake.models.heads import LinearHead
 from deepfake.models.mesonet import Meso4
@@ -27,7 +32,7 @@ TRAINED, TESTED, STEPS = 80, 16, 200
 
 
 def crop(frame: np.ndarray, footage: Footage, index: int) -> np.ndarray:
-    pose = footage.motion.poses[index]
+    pose = footage.poses[index]
     zoom = SIZE / (1.3 * 2 * UNIT_PX * pose.scale)
     move = np.array([[zoom, 0, SIZE / 2 - pose.x_px * zoom], [0, zoom, SIZE / 2 - pose.y_px * zoom]])
     return cv2.warpAffine(frame, move, (SIZE, SIZE), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
@@ -36,12 +41,12 @@ def crop(frame: np.ndarray, footage: Footage, index: int) -> np.ndarray:
 def pair(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A real crop, the fake made of it, and where they differ, (SIZE, SIZE) bool."""
     rng = np.random.default_rng(seed)
-    footage = random_footage(rng, random_person(rng, tone=rng.uniform()))
+    footage = random_footage(rng, Person(rng, tone=rng.uniform()))
     real = film_frame(footage, 0)
     fakes: Iterator[np.ndarray] = (
         reenacted_frames(rng, footage, iter([real]))
         if seed % 2
-        else swapped_frames(rng, footage, iter([real]), random_person(rng, tone=rng.uniform()))
+        else swapped_frames(rng, footage, iter([real]), Person(rng, tone=rng.uniform()))
     )
     (fake,) = islice(fakes, 1)
     changed = (255 * (real != fake).any(-1)).astype(np.uint8)

@@ -10,13 +10,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 UNIT_PX = 120  # pixels a unit; frames show heads at 0.7 to 1.0 of this
 WIDTH, HEIGHT = 344, 408
 CENTRE_PX = (172.0, 216.0)  # where (0, 0) lies
-
-Colour = tuple[float, float, float]
-
 
 Part = tuple[slice, slice]
 """Rows and columns of a part of the board."""
@@ -28,6 +26,9 @@ def axes(part: Part = WHOLE) -> tuple[np.ndarray, np.ndarray]:
     x = (np.arange(WIDTH, dtype=np.float32)[part[1]] - CENTRE_PX[0]) / UNIT_PX
     y = (np.arange(HEIGHT, dtype=np.float32)[part[0]] - CENTRE_PX[1]) / UNIT_PX
     return x[None, :], y[:, None]
+
+
+X, Y = axes()
 
 
 def part_between(x0: float, y0: float, x1: float, y1: float) -> Part:
@@ -49,14 +50,12 @@ def bell(distance: np.ndarray, width: float | np.ndarray) -> np.ndarray:
 
 def spot(x: float, y: float, width: float, height: float) -> np.ndarray:
     """Gaussian bump of height 1 at a point, (HEIGHT, WIDTH) float32."""
-    xs, ys = axes()
-    return bell(ys - y, height) * bell(xs - x, width)
+    return bell(Y - y, height) * bell(X - x, width)
 
 
 def pair(x: float, y: float, width: float, height: float) -> np.ndarray:
     """Two bumps mirrored at the face's middle, (HEIGHT, WIDTH) float32."""
-    xs, ys = axes()
-    return bell(ys - y, height) * (bell(xs - x, width) + bell(xs + x, width))
+    return bell(Y - y, height) * (bell(X - x, width) + bell(X + x, width))
 
 
 def step(value: np.ndarray, softness: float | np.ndarray) -> np.ndarray:
@@ -85,19 +84,22 @@ def noise(rng: np.random.Generator, height: int, width: int, grain_px: float) ->
     if grain_px > 0.5:
         field = cv2.GaussianBlur(field, (0, 0), grain_px / factor / 2 + 0.2)
     field = (field - field.mean()) / field.std()
-    return (
-        field[:height, :width]
-        if factor == 1
-        else cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
-    )
+    if factor == 1:
+        return field[:height, :width]
+    return cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
-def mix(below: np.ndarray, above: np.ndarray | Colour, alpha: np.ndarray) -> np.ndarray:
+def mix(below: np.ndarray, above: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Colour over colour: below (H, W, C), above (H, W, C) or (C,), alpha (H, W) in 0..1."""
     return below + (np.asarray(above, np.float32) - below) * alpha[..., None]
 
 
-def linear(colour: Colour | np.ndarray) -> np.ndarray:
+def premultiplied(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Colour (H, W, 3) 0..255 and alpha (H, W) in 0..1 as one layer (H, W, 4) uint8."""
+    return np.dstack((colour * alpha[..., None], 255 * alpha)).round().clip(0, 255).astype(np.uint8)
+
+
+def linear(colour: ArrayLike) -> np.ndarray:
     """Colour sRGB 0..255 -> linear light 0..1, float32."""
     return (np.asarray(colour, np.float32) / 255) ** np.float32(2.2)
 
@@ -163,13 +165,7 @@ SKIN_GLOW = (0.42, 0.2, 0.14)  # how far each colour wraps around the terminator
 SHINE = 22.0
 
 
-def shade(
-    albedo: np.ndarray,
-    height: np.ndarray,
-    light: Light,
-    *,
-    gloss: np.ndarray | float,
-) -> np.ndarray:
+def shade(albedo: np.ndarray, height: np.ndarray, light: Light, *, gloss: np.ndarray | float) -> np.ndarray:
     """Skin under a light, linear (H, W, 3), from linear albedo (H, W, 3) over a height field (H, W).
 
     gloss: strength of the highlight, (H, W) or one number.

@@ -13,9 +13,8 @@ import numpy as np
 from filelock import FileLock
 
 from deepfake.corpora.corpus import Corpus
-from deepfake.corpora.demo.fakes import real_frames, reenacted_frames, swapped_frames
-from deepfake.corpora.demo.footage import random_footage
-from deepfake.corpora.demo.people import Person, random_person
+from deepfake.corpora.demo.face import Person
+from deepfake.corpora.demo.footage import random_footage, real_frames, reenacted_frames, swapped_frames
 from deepfake.errors import UserError
 from deepfake.io import remove_stale, write_text
 from deepfake.parallel.pool import Executor, Failure, progress_bar
@@ -135,7 +134,7 @@ class Clip:
 
 def person_of(seed: int, identity: int) -> Person:
     """The person with this number in all demo corpora of a seed."""
-    return random_person(np.random.default_rng([seed, PERSON, identity]), tone=_tone(identity))
+    return Person(np.random.default_rng([seed, PERSON, identity]), tone=_tone(identity))
 
 
 def _tone(identity: int) -> float:

@@ -1,7 +1,9 @@
-"""A real clip: one person talks in one room, seen by one camera."""
+"""A clip: one person talks in one room, seen by one camera; and two manipulations of it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from copy import copy
 from typing import NamedTuple
 
 import cv2
@@ -13,17 +15,21 @@ from deepfake.corpora.demo.canvas import (
     HEIGHT,
     UNIT_PX,
     WIDTH,
-    Colour,
     Light,
+    X,
+    Y,
     bell,
+    blur,
     display,
     linear,
     noise,
+    premultiplied,
     random_light,
     step,
+    to_px,
 )
+from deepfake.corpora.demo.face import Person
 from deepfake.corpora.demo.heads import Eyes, Head, Mouth, build_head, draw_face
-from deepfake.corpora.demo.people import Person
 
 
 class Pose(NamedTuple):
@@ -36,14 +42,6 @@ class Pose(NamedTuple):
     scale: float
     turn: float
     nod: float
-
-
-class Motion(NamedTuple):
-    """One entry per frame."""
-
-    poses: list[Pose]
-    mouths: list[Mouth]
-    eyes: list[Eyes]
 
 
 def drift(rng: np.random.Generator, num_frames: int, fps: float, seconds: float) -> np.ndarray:
@@ -101,12 +99,12 @@ def random_eyes(rng: np.random.Generator, num_frames: int, fps: float) -> list[E
 # The surroundings of the head: a room out of focus, shoulders and clothes.
 
 
-CLOTHES: tuple[Colour, ...] = (
+CLOTHES = (
     *((38, 44, 60), (62, 60, 64), (110, 40, 44), (52, 84, 92), (160, 150, 132)),
     *((196, 198, 204), (84, 104, 70), (128, 100, 140), (186, 128, 66), (70, 96, 150)),
 )
 TORSO_UNITS, CHIN_UNITS = 3.2, 0.67  # height of the torso's picture, and where the chin lies in it
-WALLS: tuple[Colour, ...] = (
+WALLS = (
     *((176, 170, 158), (120, 134, 146), (148, 158, 140), (190, 178, 166)),
     *((92, 100, 112), (164, 140, 128), (130, 122, 142), (70, 78, 84)),
 )
@@ -170,8 +168,7 @@ def body(rng: np.random.Generator, person: Person, light: Light, unit_px: float)
 
     colour = skin + (fabric - skin) * cloth_alpha[..., None]
     alpha = np.maximum(neck * step(1.2 - y, 0.1), np.maximum(cloth_alpha, shoulders * neck))
-    shown = display(colour) * alpha[..., None]
-    return np.dstack((shown, 255 * alpha)).round().clip(0, 255).astype(np.uint8)
+    return premultiplied(display(colour), alpha)
 
 
 # All of it as one clip.
@@ -192,17 +189,14 @@ class Footage(NamedTuple):
     head: Head
     room: np.ndarray
     torso: np.ndarray
-    motion: Motion
+    poses: list[Pose]
+    mouths: list[Mouth]
+    eyes: list[Eyes]
     centre: tuple[float, float]
     scale: float
     fps: int
     grain: np.ndarray
     grain_at: np.ndarray
-
-    @property
-    def num_frames(self) -> int:
-        """Length of the clip."""
-        return len(self.motion.poses)
 
 
 def random_footage(rng: np.random.Generator, person: Person) -> Footage:
@@ -215,12 +209,14 @@ def random_footage(rng: np.random.Generator, person: Person) -> Footage:
     scale = rng.uniform(0.66, 0.84) * min(height, width) / 352
     centre = (width / 2 + rng.uniform(-0.07, 0.07) * width, height * rng.uniform(0.44, 0.5))
     poses = random_poses(rng, num_frames, fps, centre=centre, scale=scale)
-    motion = Motion(poses, random_speech(rng, num_frames, fps), random_eyes(rng, num_frames, fps))
+    mouths, eyes = random_speech(rng, num_frames, fps), random_eyes(rng, num_frames, fps)
     return Footage(
         head=build_head(person, light),
         room=background(rng, height, width, light),
         torso=body(rng, person, light, scale * UNIT_PX),
-        motion=motion,
+        poses=poses,
+        mouths=mouths,
+        eyes=eyes,
         centre=centre,
         scale=scale,
         fps=fps,
@@ -231,9 +227,9 @@ def random_footage(rng: np.random.Generator, person: Person) -> Footage:
 
 def film_frame(footage: Footage, index: int) -> np.ndarray:
     """One frame with sensor noise, (H, W, 3) uint8."""
-    pose = footage.motion.poses[index]
+    pose = footage.poses[index]
     picture = lay_over(footage.room, torso_in_frame(footage, pose))
-    board = draw_face(footage.head, footage.motion.mouths[index], footage.motion.eyes[index])
+    board = draw_face(footage.head, footage.mouths[index], footage.eyes[index])
     picture = lay_over(picture, in_frame(board, footage.head.depth, pose, picture.shape[:2]))
     height, width = picture.shape[:2]
     row, column = footage.grain_at[index]
@@ -271,3 +267,110 @@ def torso_in_frame(footage: Footage, pose: Pose) -> np.ndarray:
     y = footage.centre[1] + BODY_SWAY * (pose.y_px - footage.centre[1]) + 0.92 * UNIT_PX * footage.scale
     move = np.array([[1, 0, x - wide / 2], [0, 1, y - CHIN_UNITS * UNIT_PX * footage.scale]], np.float32)
     return cv2.warpAffine(footage.torso, move, (width, height), flags=cv2.INTER_LINEAR)
+
+
+def real_frames(footage: Footage) -> Iterator[np.ndarray]:
+    """Frames of the clip without manipulation."""
+    return (film_frame(footage, index) for index in range(len(footage.poses)))
+
+
+# Two manipulations of a clip, with the artifacts of real ones. Both start from frames with sensor noise.
+#
+# swap: the inner face of another person with the target's expression, rendered at low resolution, matched in
+# colour and blended in, slightly misplaced in each frame. reenact: the target's own mouth region with other
+# speech, rendered at low resolution and blended in.
+
+FACE_UNITS = 2.0  # side of the square that a generator renders, in units of the board
+
+
+def swapped_frames(
+    rng: np.random.Generator,
+    footage: Footage,
+    frames: Iterator[np.ndarray],
+    donor: Person,
+    *,
+    jitter_px: float = 1.6,
+) -> Iterator[np.ndarray]:
+    """Frames of the clip with the donor's inner face, (H, W, 3) uint8 each."""
+    inner = copy(donor)
+    inner.hair_style, inner.glasses = "bald", footage.head.person.glasses
+    head = build_head(inner, footage.head.light)
+    side_px = int(rng.integers(52, 85))
+    fit = cv2.getAffineTransform(to_px(donor.anchors), to_px(footage.head.person.anchors)).astype(np.float32)
+    half_width = footage.head.person.half_width
+    mask = _soft(1 - np.hypot(X / (0.82 * half_width), (Y - 0.26) / 0.6))  # brows, eyes, nose and mouth
+    match = None
+    for index, frame in enumerate(frames):
+        board = draw_face(head, footage.mouths[index], footage.eyes[index])
+        face = cv2.warpAffine(board, fit, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR)
+        patch = _misplaced(rng, footage, index, _at_resolution(face, side_px), mask, jitter_px)
+        match = match or _colour_match(patch, frame)
+        yield _blend(frame, patch, *match)
+
+
+def reenacted_frames(
+    rng: np.random.Generator, footage: Footage, frames: Iterator[np.ndarray], *, jitter_px: float = 1.4
+) -> Iterator[np.ndarray]:
+    """Frames of the clip with other speech in the mouth region, (H, W, 3) uint8 each."""
+    side_px = int(rng.integers(44, 73))
+    speech = random_speech(rng, len(footage.poses), footage.fps)
+    person = footage.head.person
+    mask = _soft(1 - np.hypot(X / (1.9 * person.mouth_half_width), (Y - person.mouth_y - 0.02) / 0.32))
+    tint = rng.normal(1, 0.035, 3).astype(np.float32)
+    for index, frame in enumerate(frames):
+        board = draw_face(footage.head, speech[index], footage.eyes[index])
+        patch = _misplaced(rng, footage, index, _at_resolution(board, side_px), mask, jitter_px)
+        yield _blend(frame, patch, tint, np.zeros(3, np.float32))
+
+
+def _soft(inside: np.ndarray) -> np.ndarray:
+    """Soft mask (HEIGHT, WIDTH) uint8 of where a distance to an edge is positive."""
+    return (255 * blur(step(inside, 0.08).astype(np.float32), 4)).astype(np.uint8)
+
+
+def _at_resolution(board: np.ndarray, side_px: int) -> np.ndarray:
+    """A board (HEIGHT, WIDTH, 4) as from a generator that renders a face at side_px by side_px pixels."""
+    factor = side_px / (FACE_UNITS * UNIT_PX)
+    small = cv2.resize(board, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+
+
+def _misplaced(  # noqa: PLR0917
+    rng: np.random.Generator,
+    footage: Footage,
+    index: int,
+    face: np.ndarray,
+    mask: np.ndarray,
+    jitter_px: float,
+) -> np.ndarray:
+    """A face and its mask in a frame, (H, W, 4) uint8, slightly off as by a face tracker."""
+    pose = footage.poses[index]
+    right, down = rng.normal(0, jitter_px / 2, 2)
+    pose = pose._replace(
+        x_px=pose.x_px + right,
+        y_px=pose.y_px + down,
+        roll=pose.roll + rng.normal(0, 0.006),
+        scale=pose.scale * (1 + rng.normal(0, 0.006)),
+    )
+    solid = cv2.min(mask, face[..., 3])
+    board = cv2.merge([*cv2.split(face[..., :3]), solid])
+    return in_frame(board, footage.head.depth, pose, footage.room.shape[:2])
+
+
+def _colour_match(patch: np.ndarray, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gain and offset (3,) that give the patch the frame's mean and spread of colour under the mask."""
+    inside = patch[..., 3] > 128
+    ours, theirs = patch[inside][:, :3].astype(np.float32), frame[inside].astype(np.float32)
+    gain = np.clip(theirs.std(axis=0) / np.maximum(ours.std(axis=0), 1), 0.8, 1.2)
+    return gain, theirs.mean(axis=0) - gain * ours.mean(axis=0)
+
+
+def _blend(frame: np.ndarray, patch: np.ndarray, gain: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """The patch's colours, corrected, over the frame under the patch's mask."""
+    x, y, width, height = cv2.boundingRect(patch[..., 3])
+    part = np.s_[y : y + height, x : x + width]
+    alpha = patch[part][..., 3:].astype(np.float32) / 255
+    mixed = frame[part] + (patch[part][..., :3] * gain + offset - frame[part]) * alpha
+    blended = frame.copy()
+    blended[part] = np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
+    return blended

@@ -13,6 +13,8 @@ from deepfake.corpora.demo.canvas import (
     WIDTH,
     Light,
     Part,
+    X,
+    Y,
     axes,
     bell,
     blur,
@@ -21,11 +23,13 @@ from deepfake.corpora.demo.canvas import (
     mix,
     noise,
     part_between,
+    premultiplied,
     shade,
     step,
 )
 from deepfake.corpora.demo.face import (
     Layer,
+    Person,
     back_hair,
     beard,
     brows,
@@ -35,7 +39,6 @@ from deepfake.corpora.demo.face import (
     relief,
     scalp_hair,
 )
-from deepfake.corpora.demo.people import Person
 
 IRIS_RADIUS = 0.069
 
@@ -74,19 +77,17 @@ def build_head(person: Person, light: Light) -> Head:
         if layer is not None:
             colour = mix(colour, layer.colour, layer.alpha)
             cover = cover + (1 - cover) * layer.alpha
-    shown = display(colour) * cover[..., None]
-    still = np.dstack((shown, 255 * cover)).round().clip(0, 255).astype(np.uint8)
+    still = premultiplied(display(colour), cover)
     depth = blur(np.maximum(height * face, 0.55 * blur(scalp.alpha, 6)) - 0.12, 4)
     return Head(person, light, still, depth, _glasses(person, light))
 
 
 def _ears(person: Person, light: Light, inside: np.ndarray) -> Layer:
     """Two ears that stand out from behind the face."""
-    x, y = axes()
     size = 0.2 * person.ears
     middle = person.half_width * 0.985
-    out = np.abs(x) - middle
-    sideways, upright = out / (0.5 * size), (y - 0.1 + 0.25 * out) / size
+    out = np.abs(X) - middle
+    sideways, upright = out / (0.5 * size), (Y - 0.1 + 0.25 * out) / size
     distance = np.hypot(sideways, upright * (1 + 0.25 * np.clip(upright, 0, 1)))
     rim = (
         0.05 * bell(distance - 0.78, 0.16)
@@ -104,26 +105,24 @@ def _glasses(person: Person, light: Light) -> np.ndarray | None:
     """Frames, faint lenses and a streak of the key light in them."""
     if person.glasses == "none":
         return None
-    x, y = axes()
     p = person
     power = 2.2 if p.glasses == "round" else 4.0
     wide, high = (0.2, 0.19) if p.glasses == "round" else (0.225, 0.155)
-    out = np.abs(x) - p.eye_x - 0.01
-    rim = (np.abs(out / wide) ** power + np.abs((y - p.eye_y - 0.02) / high) ** power) ** (1 / power)
+    out = np.abs(X) - p.eye_x - 0.01
+    rim = (np.abs(out / wide) ** power + np.abs((Y - p.eye_y - 0.02) / high) ** power) ** (1 / power)
     thin = 0.035 if p.glasses == "rimless" else 0.075
     frame = step(thin - np.abs(rim - 1), 0.05)
-    bridge_y = p.eye_y - 0.03 - 0.04 * np.cos(np.clip(x / 0.12, -1.5, 1.5))
-    frame = np.maximum(frame, bell(y - bridge_y, 0.012) * step(p.eye_x - wide + 0.03 - np.abs(x), 0.02))
-    arms = bell(y - p.eye_y + 0.04, 0.014) * step(np.abs(x) - p.eye_x - wide, 0.02)
-    frame = np.maximum(frame, arms * step(p.half_width - np.abs(x), 0.02))
+    bridge_y = p.eye_y - 0.03 - 0.04 * np.cos(np.clip(X / 0.12, -1.5, 1.5))
+    frame = np.maximum(frame, bell(Y - bridge_y, 0.012) * step(p.eye_x - wide + 0.03 - np.abs(X), 0.02))
+    arms = bell(Y - p.eye_y + 0.04, 0.014) * step(np.abs(X) - p.eye_x - wide, 0.02)
+    frame = np.maximum(frame, arms * step(p.half_width - np.abs(X), 0.02))
     lens = step(1 - rim, 0.04)
-    streak = lens * bell(out * np.sign(light.direction[0] or 1) + 0.6 * (y - p.eye_y) + 0.08, 0.035) * 0.16
+    streak = lens * bell(out * np.sign(light.direction[0] or 1) + 0.6 * (Y - p.eye_y) + 0.08, 0.035) * 0.16
     alpha = np.clip(0.92 * frame + 0.05 * lens + streak, 0, 1)
     tone = (40, 34, 32) if p.texture_seed % 2 else (92, 60, 38)
     tone = (150, 150, 155) if p.glasses == "rimless" else tone
     colour = np.where((frame > streak)[..., None], np.array(tone, np.float32), np.float32(235))
-    shown = colour * alpha[..., None]
-    return np.dstack((shown, 255 * alpha)).round().clip(0, 255).astype(np.uint8)
+    return premultiplied(colour, alpha)
 
 
 # A face in motion: what the eyes and the mouth do at one moment, drawn over the still head.
