@@ -2,20 +2,22 @@
 
 Appearance is a colour histogram: cheap, and mostly enough to tell people apart. Colours change little with
 pose and expression, and between two people mostly a lot; people with similar skin, hair and light cannot be
-told apart. The functions "by position" serve settings without appearance (faces.look_near=null).
+told apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 import cv2
 import numpy as np
+from scipy.ndimage import correlate1d
 from scipy.optimize import linear_sum_assignment
 
 from deepfake.faces.video_faces import square_around, within
-from deepfake.records import Detections, Frames
+from deepfake.records import Detections
 from deepfake.video.decode import frame_size, resized_yuv
 
 SIDE_PX = 32
@@ -53,6 +55,11 @@ def histogram_distance(appearances: np.ndarray, others: np.ndarray) -> np.ndarra
     return np.sqrt(1 - both)
 
 
+def distance(one: np.ndarray, other: np.ndarray) -> float:
+    """Distance of two histograms (D,) in [0, 1]."""
+    return float(histogram_distance(one[None], other[None])[0, 0])
+
+
 def histogram(
     yuv: np.ndarray, bins: list[int], colours: tuple[int, int], mask: np.ndarray | None
 ) -> np.ndarray:
@@ -63,17 +70,8 @@ def histogram(
     counts = cv2.calcHist(channels, [0, 1, 2], mask, bins, [0, 256, low, high, low, high])
     for axis in range(3):
         # a little more light is a neighbouring colour, and no other one
-        counts = blur(counts, axis)
+        counts = correlate1d(counts, [1, 2, 1], axis, mode="constant")
     return np.sqrt(counts / counts.sum()).ravel()
-
-
-def blur(counts: np.ndarray, axis: int) -> np.ndarray:
-    """Each count twice and its neighbours' along an axis once; beyond the ends there is nothing."""
-    along = np.moveaxis(counts, axis, 0)
-    total = 2 * along
-    total[1:] += along[:-1]
-    total[:-1] += along[1:]
-    return np.moveaxis(total, 0, axis)
 
 
 @lru_cache(maxsize=1)
@@ -84,51 +82,29 @@ def band_masks() -> list[np.ndarray]:
     return [(inside & (np.floor((y + 1) / 2 * BANDS) == band)).astype(np.uint8) for band in range(BANDS)]
 
 
-def shot_boundaries(appearances: np.ndarray, max_distance: float) -> list[int]:
-    """First frames of new shots: n where the histograms (N, D) of n - 1 and n are further apart than that."""
-    neighbours = [
-        float(histogram_distance(appearances[n : n + 1], appearances[n + 1 : n + 2])[0, 0])
-        for n in range(len(appearances) - 1)
-    ]
-    return [n + 1 for n, distance in enumerate(neighbours) if distance > max_distance]
-
-
-def scene_histograms(frames: Frames) -> np.ndarray:
-    """Histogram of every frame, (N, D) float32."""
-    return np.stack([scene_histogram(frames.rgb, place) for place in range(len(frames))])
-
-
-def split_frames(frames: Frames, places: list[int]) -> list[Frames]:
-    """The frames of each shot; places: first frames of new shots, ascending, none of them 0."""
-    starts, stops = [0, *places], [*places, len(frames)]
-    return [
-        Frames(frames.rgb[start:stop], frames.index[start:stop], frames.time_s[start:stop])
-        for start, stop in zip(starts, stops, strict=True)
-    ]
-
-
 Tracklet = dict[int, int]
 """One face within one clip: step in the clip -> row in that frame's detections."""
 
 
 def iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Intersection over union of boxes (N, 4) with others (M, 4), xyxy -> (N, M) in [0, 1]."""
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    both = np.prod(np.clip(high - low, 0, None), axis=2)
+    both = shared_area(boxes, others)
     area, other_area = (np.prod(b[:, 2:] - b[:, :2], axis=1) for b in (boxes, others))
     return both / (area[:, None] + other_area[None] - both)
 
 
+def shared_area(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Area that boxes (N, 4) share with others (M, 4), (N, M)."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    return np.prod(np.clip(high - low, 0, None), axis=2)
+
+
 def covered(boxes: np.ndarray) -> np.ndarray:
     """For each of the boxes (N, 4) of one frame the largest share of it that another one covers, (N,)."""
-    if len(boxes) < 2:
-        return np.zeros(len(boxes))
-    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    both = np.prod(np.clip(high - low, 0, None), axis=2)
+    both = shared_area(boxes, boxes)
     np.fill_diagonal(both, 0)
-    return both.max(axis=1) / np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    return both.max(axis=1, initial=0) / np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
 
 
 def jump(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -151,39 +127,8 @@ def match(cost: np.ndarray, max_cost: float, *, alone: float | None = None) -> l
     # a forbidden pair costs more than all allowed ones together, so it never buys a better allowed pair
     forbidden = (max_cost + 1) * (min(cost.shape) + 1) if alone is None else alone
     price = np.where(cost <= max_cost, cost, forbidden)
-    return [
-        (int(r), int(c)) for r, c in zip(*linear_sum_assignment(price), strict=True) if cost[r, c] <= max_cost
-    ]
-
-
-def track_clip_by_position(
-    detections: Sequence[Detections], *, min_iou: float, max_gap_frames: int
-) -> list[Tracklet]:
-    """Tracklets of one clip, in the order in which they begin; every detection belongs to exactly one.
-
-    A tracklet goes on when a box overlaps its last one by at least min_iou after at most max_gap_frames
-    frames without it.
-    """
-    tracklets: list[Tracklet] = []
-    for step, found in enumerate(detections):
-        live = [t for t in tracklets if step - max(t) <= max_gap_frames + 1]
-        last = np.array([detections[max(t)].boxes[t[max(t)]] for t in live]).reshape(-1, 4)
-        pairs = match(1 - iou(last, found.boxes), 1 - min_iou)
-        for row, column in pairs:
-            live[row][step] = column
-        taken = {column for _, column in pairs}
-        tracklets += [{step: column} for column in range(len(found)) if column not in taken]
-    return tracklets
-
-
-def join_clips_by_position(last: np.ndarray, first: np.ndarray, *, max_jump: float) -> list[int | None]:
-    """For each first box (M, 4) of a new clip: the row of the earlier track it goes on, or None.
-
-    last: (N, 4), each earlier track's last box. A face may have moved by max_jump face sides and changed
-    its size by less than a factor of two.
-    """
-    going_on = {column: row for row, column in match(jump(last, first), max_jump)}
-    return [going_on.get(column) for column in range(len(first))]
+    rows, columns = linear_sum_assignment(price)
+    return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if cost[r, c] <= max_cost]
 
 
 HistogramOf = Callable[[int, int], np.ndarray]
@@ -194,26 +139,30 @@ MAX_COVER = 0.1  # share of a box that others may lie over, and its appearance i
 
 
 def track_shot(
-    detections: Sequence[Detections], appearance: HistogramOf, *, min_iou: float, max_gap_frames: int
+    detections: Sequence[Detections], appearance: HistogramOf | None, *, min_iou: float, max_gap_frames: int
 ) -> list[Tracklet]:
     """Tracklets of one shot, in the order in which they begin; every detection belongs to exactly one.
 
     A tracklet goes on when a box overlaps the place where it would be by now, at the speed of its last steps,
     by at least min_iou after at most max_gap_frames frames without it. Where more than one pairing would do,
-    appearances decide as much as overlap.
+    appearances decide as much as overlap. Without appearances a face is expected where it was.
     """
     tracklets: list[Tracklet] = []
     covers = [covered(found.boxes) for found in detections]
     for step, found in enumerate(detections):
         live = [t for t in tracklets if step - max(t) <= max_gap_frames + 1]
-        expected = np.array([expected_box(boxes_of(t, detections), step) for t in live]).reshape(-1, 4)
-        overlap = iou(expected, found.boxes)
+        recent = [boxes_of(t, detections) for t in live]
+        if appearance is None:
+            expected = [boxes[max(boxes)] for boxes in recent]
+        else:
+            expected = [expected_box(boxes, step) for boxes in recent]
+        overlap = iou(np.array(expected).reshape(-1, 4), found.boxes)
         cost = 1 - overlap
         near = overlap >= min_iou
-        for row, column in ambiguous_pairs(near):
-            known = least_covered_steps(live[row], covers)[-1]
-            appearances = appearance(known, live[row][known]), appearance(step, column)
-            cost[row, column] += histogram_distance(appearances[0][None], appearances[1][None])[0, 0]
+        if appearance is not None:
+            for row, column in ambiguous_pairs(near):
+                known = least_covered_steps(live[row], covers)[-1]
+                cost[row, column] += distance(appearance(known, live[row][known]), appearance(step, column))
         pairs = match(np.where(near, cost, np.inf), 2.0)
         for row, column in pairs:
             live[row][step] = column
@@ -238,17 +187,11 @@ def split_changed(
     steps = least_covered_steps(tracklet, covers)
     if len(steps) < 2:  # however near max_change is to 0, that of an appearance from itself by rounding
         return [tracklet]
-    ends = np.stack([appearance(step, tracklet[step]) for step in (steps[0], steps[-1])])
-    if histogram_distance(ends[:1], ends[1:])[0, 0] <= max_change:
+    appearances = [appearance(step, tracklet[step]) for step in steps]
+    if distance(appearances[0], appearances[-1]) <= max_change:
         return [tracklet]
-    appearances = np.stack([appearance(step, tracklet[step]) for step in steps])
-    changes = np.array(
-        [
-            histogram_distance(appearances[n : n + 1], appearances[n + 1 : n + 2])[0, 0]
-            for n in range(len(steps) - 1)
-        ]
-    )
-    largest = int(changes.argmax())
+    changes = [distance(before, after) for before, after in pairwise(appearances)]
+    largest = int(np.argmax(changes))
     if changes[largest] <= max_step:
         return [tracklet]
     new = steps[largest + 1]
@@ -269,9 +212,8 @@ def ambiguous_pairs(near: np.ndarray) -> list[tuple[int, int]]:
 def least_covered_steps(tracklet: Tracklet, covers: Sequence[np.ndarray]) -> list[int]:
     """Steps in which nobody is before the face, ascending; if there are none, the one with least of that."""
     cover = {step: float(covers[step][which]) for step, which in sorted(tracklet.items())}
-    return [step for step, share in cover.items() if share <= MAX_COVER] or [
-        min(cover, key=cover.__getitem__)
-    ]
+    clear = [step for step, share in cover.items() if share <= MAX_COVER]
+    return clear or [min(cover, key=cover.__getitem__)]
 
 
 def boxes_of(tracklet: Tracklet, detections: Sequence[Detections]) -> dict[int, np.ndarray]:

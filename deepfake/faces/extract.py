@@ -21,7 +21,7 @@ import pyarrow as pa
 from deepfake.faces.association import Tracklet
 from deepfake.faces.detector import Detector, detect_clip, shared_detector
 from deepfake.faces.settings import FaceSettings
-from deepfake.faces.tracker import Shot, Tracker, box_array, make_tracker
+from deepfake.faces.tracker import Shot, Tracker, box_array
 from deepfake.faces.video_faces import (
     SCHEMA,
     VideoFaces,
@@ -84,7 +84,7 @@ def extract_faces(
     timer = StageTimer()
     with timer.stage("scan"):
         info, clips = sample_clips(path, settings, limits)
-    tracker = make_tracker(settings)
+    tracker = Tracker(settings)
     sampled: list[int] = []
     rows: list[Row] = []
     with SpooledTemporaryFile(max_size=CROP_BYTES_IN_MEMORY, dir=str(into.parent)) as crops:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from functools import partial
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,18 +17,15 @@ from deepfake.faces.association import (
     Tracklet,
     boxes_of,
     covered,
+    distance,
     face_histogram,
     histogram_distance,
-    join_clips_by_position,
     jump,
     least_covered_steps,
     match,
-    scene_histograms,
-    shot_boundaries,
+    scene_histogram,
     speed_of,
     split_changed,
-    split_frames,
-    track_clip_by_position,
     track_shot,
 )
 from deepfake.faces.detector import KeyFrame, NeedsDetection
@@ -35,9 +34,7 @@ from deepfake.records import Detections, Frames
 
 KEPT_HISTOGRAMS = 16  # of a track: it may be joined with any of them
 EXTRAPOLATED_S = 1.0  # for how long a face that is out of sight is thought to move on
-PLACE_WEIGHT = (
-    0.5  # weight of the distance in pixels beside that of appearance: it decides between similar people
-)
+PLACE_WEIGHT = 0.5  # of the distance in pixels beside that of appearance: decides between similar people
 COST_LIMIT = 10.0  # above all costs that are not infinite
 ALONE = 1.0  # the cost of taking two faces for two people
 
@@ -49,55 +46,131 @@ class Shot(NamedTuple):
     is_new: bool
 
 
-class Tracker(Protocol):
-    """Follows the faces of one video, clip by clip."""
+class Tracker:
+    """Follows the faces of one video, clip by clip, by position and appearance, with shot boundaries.
+
+    A person may be out of sight for any time. Where the settings have no distance of appearances it follows
+    them by position alone.
+    """
+
+    def __init__(self, settings: FaceSettings) -> None:
+        self.settings, self.by_position = settings, settings.look_near is None
+        self.look_near, self.look_far = settings.look_near or 0.0, settings.look_far or 0.0
+        self.tracks: list[Track] = []
+        self.last_boxes: list[np.ndarray] = []  # of each track so far, by position
+        self.num_cuts = 0
+        self.last_scene: np.ndarray | None = None
+        self.known_histograms: dict[tuple[int, bytes], np.ndarray] = {}  # of the present shot
 
     def shots(self, frames: Frames) -> list[Shot]:
-        """The shots of the next clip."""
-        ...
+        """The next clip split at cuts; also between clips a picture that became another counts as a cut."""
+        if self.settings.cut_distance is None:
+            return [Shot(frames, is_new=False)]
+        scenes = [scene_histogram(frames.rgb, place) for place in range(len(frames))]
+        before = scenes[0] if self.last_scene is None else self.last_scene
+        changes = [distance(one, other) for one, other in pairwise([before, *scenes])]
+        cuts = {place for place, change in enumerate(changes) if change > self.settings.cut_distance}
+        self.last_scene = scenes[-1]
+        return [
+            Shot(
+                Frames(frames.rgb[start:stop], frames.index[start:stop], frames.time_s[start:stop]),
+                is_new=start in cuts,
+            )
+            for start, stop in pairwise([*sorted({0, *cuts}), len(frames)])
+        ]
 
     def needs_detection(self, shot: Shot) -> NeedsDetection | None:
-        """What detect_clip is to ask about the frames of a shot."""
-        ...
+        """Whether people may have passed each other: their boxes overlap, or one's appearance changed."""
+
+        def pass_by(before: KeyFrame, after: KeyFrame, pairs: list[tuple[int, int]]) -> bool:
+            if any(covered(found.boxes).any() for _, found in (before, after)):
+                return True
+            changes = (
+                distance(
+                    self.appearance(shot, before[0], before[1].boxes[one]),
+                    self.appearance(shot, after[0], after[1].boxes[other]),
+                )
+                for one, other in pairs
+            )
+            return max(changes) > self.look_far
+
+        return None if self.by_position else pass_by
 
     def follow(self, shot: Shot, detections: Sequence[Detections]) -> list[tuple[int, Tracklet]]:
         """Tracklets of the next shot, and the number of the track that each goes on with."""
-        ...
-
-
-def make_tracker(settings: FaceSettings) -> Tracker:
-    """By appearance, or by position alone where the settings have no distance of appearances."""
-    return PositionTracker(settings) if settings.look_near is None else AppearanceTracker(settings)
-
-
-class PositionTracker:
-    """By position alone, blind to cuts, as older versions did."""
-
-    def __init__(self, settings: FaceSettings) -> None:
-        self.settings = settings
-        self.last_boxes: list[np.ndarray] = []  # of each track so far
-
-    def shots(self, frames: Frames) -> list[Shot]:
-        """The clip as it is."""
-        return [Shot(frames, is_new=False)]
-
-    def needs_detection(self, shot: Shot) -> None:
-        """Nothing: whatever overlaps well is one face."""
-
-    def follow(self, shot: Shot, detections: Sequence[Detections]) -> list[tuple[int, Tracklet]]:
-        """Tracklets by overlap, joined with the tracks that were last seen nearest."""
-        settings = self.settings
-        tracklets = track_clip_by_position(
-            detections, min_iou=settings.min_iou, max_gap_frames=settings.max_gap_frames
+        link = partial(
+            track_shot,
+            detections,
+            min_iou=self.settings.min_iou,
+            max_gap_frames=self.settings.max_gap_frames,
         )
+        if self.by_position:
+            tracklets = link(None)
+            return list(zip(self.join_by_position(tracklets, detections), tracklets, strict=True))
+
+        def appearance(step: int, which: int) -> np.ndarray:
+            return self.appearance(shot, step, detections[step].boxes[which])
+
+        self.num_cuts += shot.is_new
+        covers = [covered(found.boxes) for found in detections]
+        tracklets = [
+            piece
+            for tracklet in link(appearance)
+            for piece in split_changed(
+                tracklet, covers, appearance, max_change=self.look_near, max_step=self.look_far
+            )
+        ]
+        stretches = [
+            stretch_of(tracklet, shot.frames, detections, covers, appearance, cuts=self.num_cuts)
+            for tracklet in tracklets
+        ]
+        self.known_histograms.clear()
+        return list(zip(self.join(stretches), tracklets, strict=True))
+
+    def appearance(self, shot: Shot, step: int, box: np.ndarray) -> np.ndarray:
+        """The appearance of a box in a frame of the shot, (D,), made once."""
+        key = step, box.tobytes()
+        if key not in self.known_histograms:
+            self.known_histograms[key] = face_histogram(shot.frames.rgb, step, box)
+        return self.known_histograms[key]
+
+    def join_by_position(self, tracklets: list[Tracklet], detections: Sequence[Detections]) -> list[int]:
+        """The track that each tracklet goes on with: that whose last box is nearest, within max_jump."""
         first = box_array([detections[min(t)].boxes[t[min(t)]] for t in tracklets])
-        joined = join_clips_by_position(box_array(self.last_boxes), first, max_jump=settings.max_jump)
+        cost = jump(box_array(self.last_boxes), first)
+        known = {column: row for row, column in match(cost, self.settings.max_jump)}
         numbers = []
-        for tracklet, known in zip(tracklets, joined, strict=True):
-            numbers.append(len(self.last_boxes) if known is None else known)
+        for place, tracklet in enumerate(tracklets):
+            numbers.append(known.get(place, len(self.last_boxes)))
             last = detections[max(tracklet)].boxes[tracklet[max(tracklet)]]
             self.last_boxes[numbers[-1] : numbers[-1] + 1] = [last]
-        return list(zip(numbers, tracklets, strict=True))
+        return numbers
+
+    def join(self, stretches: Sequence[Stretch]) -> list[int]:
+        """The track that each stretch of a shot goes on with: in rounds, each track the best one it can have.
+
+        A stretch that no track can have is a new one, the longest first.
+        """
+        for track in self.tracks:
+            del track.stretches[:-1]
+        numbers: dict[int, int] = {}
+        while left := [n for n in range(len(stretches)) if n not in numbers]:
+            cost = join_cost(
+                self.tracks,
+                [stretches[n] for n in left],
+                max_jump=self.settings.max_jump,
+                look_near=self.look_near,
+                look_far=self.look_far,
+            )
+            pairs = match(cost, COST_LIMIT, alone=ALONE)
+            if not pairs:
+                longest = max(left, key=lambda n: stretches[n].last_s - stretches[n].first_s)
+                pairs = [(len(self.tracks), left.index(longest))]
+                self.tracks.append(Track())
+            for row, column in pairs:
+                self.tracks[row].take(stretches[left[column]])
+                numbers[left[column]] = row
+        return [numbers[n] for n in range(len(stretches))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,108 +219,6 @@ class Track:
         if len(before) + len(after) < len(self.stretches):
             return None
         return min([one.moved(stretch) for one in before[-1:]] + [stretch.moved(one) for one in after[:1]])
-
-
-class AppearanceTracker:
-    """By position and appearance, with shot boundaries; a person may be out of sight for any time."""
-
-    def __init__(self, settings: FaceSettings) -> None:
-        assert settings.look_near is not None
-        assert settings.look_far is not None
-        self.settings = settings
-        self.look_near, self.look_far = settings.look_near, settings.look_far
-        self.tracks: list[Track] = []
-        self.num_cuts = 0
-        self.last_scene: np.ndarray | None = None
-        self.known_histograms: dict[tuple[int, bytes], np.ndarray] = {}  # of the present shot
-
-    def shots(self, frames: Frames) -> list[Shot]:
-        """The clip split at cuts; also between clips a picture that became another counts as a cut."""
-        if self.settings.cut_distance is None:
-            return [Shot(frames, is_new=False)]
-        appearances = scene_histograms(frames)
-        known = appearances[:1] if self.last_scene is None else self.last_scene[None]
-        # place n of these is frame n of the clip, and cut 0 lies before its first frame
-        cuts = [
-            place - 1
-            for place in shot_boundaries(np.concatenate([known, appearances]), self.settings.cut_distance)
-        ]
-        self.last_scene = appearances[-1]
-        parts = split_frames(frames, [cut for cut in cuts if cut > 0])
-        return [Shot(part, is_new=place > 0 or 0 in cuts) for place, part in enumerate(parts)]
-
-    def needs_detection(self, shot: Shot) -> NeedsDetection:
-        """Whether people may have passed each other: their boxes overlap, or one appearances like another."""
-
-        def pass_by(before: KeyFrame, after: KeyFrame, pairs: list[tuple[int, int]]) -> bool:
-            if any(covered(found.boxes).any() for _, found in (before, after)):
-                return True
-            appearances, others = (
-                np.stack([self.appearance(shot, step, found.boxes[pair[side]]) for pair in pairs])
-                for side, (step, found) in enumerate((before, after))
-            )
-            return bool(np.diag(histogram_distance(appearances, others)).max() > self.look_far)
-
-        return pass_by
-
-    def follow(self, shot: Shot, detections: Sequence[Detections]) -> list[tuple[int, Tracklet]]:
-        """Tracklets by movement and appearance; those on one frame are joined with tracks together."""
-        settings = self.settings
-        self.num_cuts += shot.is_new
-
-        def appearance(step: int, which: int) -> np.ndarray:
-            return self.appearance(shot, step, detections[step].boxes[which])
-
-        covers = [covered(found.boxes) for found in detections]
-        linked = track_shot(
-            detections, appearance, min_iou=settings.min_iou, max_gap_frames=settings.max_gap_frames
-        )
-        tracklets = [
-            piece
-            for tracklet in linked
-            for piece in split_changed(
-                tracklet, covers, appearance, max_change=self.look_near, max_step=self.look_far
-            )
-        ]
-        stretches = [
-            stretch_of(tracklet, shot.frames, detections, covers, appearance, cuts=self.num_cuts)
-            for tracklet in tracklets
-        ]
-        self.known_histograms.clear()
-        return list(zip(self.join(stretches), tracklets, strict=True))
-
-    def appearance(self, shot: Shot, step: int, box: np.ndarray) -> np.ndarray:
-        """The appearance of a box in a frame of the shot, (D,), made once."""
-        key = step, box.tobytes()
-        if key not in self.known_histograms:
-            self.known_histograms[key] = face_histogram(shot.frames.rgb, step, box)
-        return self.known_histograms[key]
-
-    def join(self, stretches: Sequence[Stretch]) -> list[int]:
-        """The track that each stretch of a shot goes on with: in rounds, each track the best one it can have.
-
-        A stretch that no track can have is a new one, the longest first.
-        """
-        for track in self.tracks:
-            del track.stretches[:-1]
-        numbers: dict[int, int] = {}
-        while left := [n for n in range(len(stretches)) if n not in numbers]:
-            cost = join_cost(
-                self.tracks,
-                [stretches[n] for n in left],
-                max_jump=self.settings.max_jump,
-                look_near=self.look_near,
-                look_far=self.look_far,
-            )
-            pairs = match(cost, COST_LIMIT, alone=ALONE)
-            if not pairs:
-                longest = max(left, key=lambda n: stretches[n].last_s - stretches[n].first_s)
-                pairs = [(len(self.tracks), left.index(longest))]
-                self.tracks.append(Track())
-            for row, column in pairs:
-                self.tracks[row].take(stretches[left[column]])
-                numbers[left[column]] = row
-        return [numbers[n] for n in range(len(stretches))]
 
 
 def join_cost(

@@ -5,14 +5,12 @@ import numpy as np
 import pytest
 
 from deepfake.faces.association import (
-    blur,
     face_histogram,
     histogram_distance,
     scene_histogram,
-    scene_histograms,
-    shot_boundaries,
-    split_frames,
 )
+from deepfake.faces.settings import FaceSettings
+from deepfake.faces.tracker import Tracker
 from deepfake.records import Frames
 from deepfake.video.decode import LazyFrames, frame_size, resized_yuv, to_rgb
 
@@ -39,12 +37,6 @@ def test_a_picture_of_two_colours_is_half_way_from_one_of_them() -> None:
     assert histogram_distance(look(plain(RED)), look(plain(RED, BLUE)))[0, 0] == pytest.approx(
         (1 - 0.5**0.5) ** 0.5
     )
-
-
-def test_a_blurred_count_is_twice_itself_and_its_neighbours() -> None:
-    counts = np.array([[0, 1, 0, 4]], np.float32)
-    assert blur(counts, 1).tolist() == [[1, 2, 5, 8]]
-    assert blur(counts.T, 0).T.tolist() == [[1, 2, 5, 8]]
 
 
 def test_a_face_s_look_is_that_of_its_box_and_not_of_what_is_around() -> None:
@@ -92,15 +84,16 @@ def clip(*pictures: np.ndarray) -> Frames:
     return Frames(list(pictures), np.arange(num), np.arange(num) / 25)
 
 
+def shots(max_distance: float, *pictures: np.ndarray) -> list[list[int]]:
+    parts = Tracker(FaceSettings(cut_distance=max_distance)).shots(clip(*pictures))
+    return [part.frames.index.tolist() for part in parts]
+
+
 def test_a_cut_lies_where_the_picture_changes_at_once() -> None:
     room, other = plain(RED, RED, BLUE), plain((40, 200, 40), BLUE, BLUE)
-    frames = clip(room, room, other, other, room)
-    assert shot_boundaries(scene_histograms(frames), 0.2) == [2, 4]
-    assert shot_boundaries(scene_histograms(frames), 1.0) == []
-    assert shot_boundaries(scene_histograms(clip(room)), 0.2) == []
-    parts = split_frames(frames, [2, 4])
-    assert [part.index.tolist() for part in parts] == [[0, 1], [2, 3], [4]]
-    assert [part.index.tolist() for part in split_frames(frames, [])] == [[0, 1, 2, 3, 4]]
+    assert shots(0.2, room, room, other, other, room) == [[0, 1], [2, 3], [4]]
+    assert shots(1.0, room, room, other, other, room) == [[0, 1, 2, 3, 4]]
+    assert shots(0.2, room) == [[0]]
 
 
 def test_a_face_that_moves_is_no_cut() -> None:
@@ -109,4 +102,4 @@ def test_a_face_that_moves_is_no_cut() -> None:
         picture = plain(BLUE)
         picture[30:60, left : left + 30] = RED
         pictures.append(picture)
-    assert shot_boundaries(scene_histograms(clip(*pictures)), 0.2) == []
+    assert shots(0.2, *pictures) == [[0, 1, 2, 3, 4]]

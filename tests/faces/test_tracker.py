@@ -17,13 +17,11 @@ from deepfake.faces.association import (
 )
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.tracker import (
-    AppearanceTracker,
-    PositionTracker,
     Shot,
     Stretch,
     Track,
+    Tracker,
     join_cost,
-    make_tracker,
 )
 from deepfake.records import Detections, Frames
 
@@ -34,6 +32,7 @@ People = dict[str, float]
 COLOURS = {"anna": (210, 160, 130), "ben": (120, 80, 60), "carl": (60, 60, 190)}
 GREY, GREEN = (128, 128, 128), (40, 160, 40)
 SIDE = 40.0
+BY_POSITION = FaceSettings(cut_distance=None, look_near=None, look_far=None)
 
 
 def box_at(x: float, y: float = 30.0) -> Box:
@@ -64,9 +63,7 @@ def shot(
     return Shot(Frames(pictures, index, index / 25), is_new), boxes
 
 
-def tracks(
-    tracker: AppearanceTracker, *shots: tuple[Shot, Sequence[Detections]]
-) -> list[list[tuple[int, ...]]]:
+def tracks(tracker: Tracker, *shots: tuple[Shot, Sequence[Detections]]) -> list[list[tuple[int, ...]]]:
     """For each shot (track, first step, last step) of its tracklets, in order."""
     return [
         sorted((number, min(t), max(t)) for number, t in tracker.follow(one, found)) for one, found in shots
@@ -74,31 +71,31 @@ def tracks(
 
 
 @pytest.fixture
-def tracker() -> AppearanceTracker:
-    return AppearanceTracker(FaceSettings())
+def tracker() -> Tracker:
+    return Tracker(FaceSettings())
 
 
-def test_people_who_change_places_between_clips_keep_their_numbers(tracker: AppearanceTracker) -> None:
+def test_people_who_change_places_between_clips_keep_their_numbers(tracker: Tracker) -> None:
     first = shot(*[{"anna": 20, "ben": 200}] * 2)
     second = shot(*[{"anna": 200, "ben": 20}] * 2, start=50)
     assert tracks(tracker, first, second) == [[(0, 0, 1), (1, 0, 1)]] * 2
     # anna's box is the first in both, but by position alone the second's first would be the other one
-    older = PositionTracker(FaceSettings())
+    older = Tracker(BY_POSITION)
     assert [number for number, _ in older.follow(*first)] == [0, 1]
     assert [number for number, _ in older.follow(*second)] == [1, 0]
 
 
-def test_somebody_else_at_the_same_place_is_somebody_else(tracker: AppearanceTracker) -> None:
+def test_somebody_else_at_the_same_place_is_somebody_else(tracker: Tracker) -> None:
     clips = (shot({"anna": 20}), shot({"ben": 20}, start=50), shot({"anna": 22}, start=99))
     assert tracks(tracker, *clips) == [[(0, 0, 0)], [(1, 0, 0)], [(0, 0, 0)]]
 
 
-def test_a_person_seen_again_far_away_is_known_by_the_looks_only(tracker: AppearanceTracker) -> None:
+def test_a_person_seen_again_far_away_is_known_by_the_looks_only(tracker: Tracker) -> None:
     clips = (shot({"anna": 20}), shot({"anna": 300}, start=50), shot({"carl": 20}, start=99))
     assert tracks(tracker, *clips) == [[(0, 0, 0)], [(0, 0, 0)], [(1, 0, 0)]]
 
 
-def test_a_cut_parts_a_clip_and_the_clips_beside_it(tracker: AppearanceTracker) -> None:
+def test_a_cut_parts_a_clip_and_the_clips_beside_it(tracker: Tracker) -> None:
     pictures = [painted({"anna": 20})] * 3 + [painted({"ben": 20}, room=GREEN)] * 2
     frames = Frames(pictures, np.arange(5), np.arange(5) / 25)
     parts = tracker.shots(frames)
@@ -137,12 +134,6 @@ def test_behind_a_cut_looks_must_agree_more_closely() -> None:
         assert cost[0, 0] == pytest.approx(0.1 / 0.25 + (0.5 if cuts else 0), abs=1e-5)
     beside = [stretch(0.5, 0, known)]
     assert np.isinf(join_cost([track], beside, max_jump=1.5, look_near=0.25, look_far=0.18)).all()
-
-
-def test_settings_without_looks_follow_by_position_alone() -> None:
-    older = FaceSettings(cut_distance=None, look_near=None, look_far=None)
-    assert isinstance(make_tracker(older), PositionTracker)
-    assert isinstance(make_tracker(FaceSettings()), AppearanceTracker)
 
 
 Looks = Callable[[int, int], np.ndarray]

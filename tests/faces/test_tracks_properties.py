@@ -10,14 +10,12 @@ from deepfake.faces.association import (
     Tracklet,
     covered,
     iou,
-    join_clips_by_position,
     match,
     split_changed,
-    track_clip_by_position,
     track_shot,
 )
 from deepfake.faces.settings import FaceSettings
-from deepfake.faces.tracker import AppearanceTracker, PositionTracker, Shot, Tracker
+from deepfake.faces.tracker import Shot, Tracker
 from deepfake.records import Detections, Frames
 
 HEIGHT, WIDTH = 60, 120
@@ -62,7 +60,7 @@ def test_every_detection_is_in_one_tracklet_and_no_gap_is_too_long(
     detections = random_detections(np.random.default_rng(seed), counts)
     looks = look_of(detections)
     by_look = track_shot(detections, lambda step, row: looks[step, row], min_iou=min_iou, max_gap_frames=gap)
-    by_place = track_clip_by_position(detections, min_iou=min_iou, max_gap_frames=gap)
+    by_place = track_shot(detections, None, min_iou=min_iou, max_gap_frames=gap)
     for tracklets in (by_look, by_place):
         assert members(tracklets) == all_of(counts)
         firsts = [min(tracklet) for tracklet in tracklets]
@@ -92,7 +90,7 @@ def test_the_order_of_a_frame_s_detections_changes_no_tracklet(
         looks = look_of(found)
         return (
             track_shot(found, lambda step, row: looks[step, row], min_iou=min_iou, max_gap_frames=gap),
-            track_clip_by_position(found, min_iou=min_iou, max_gap_frames=gap),
+            track_shot(found, None, min_iou=min_iou, max_gap_frames=gap),
         )
 
     for plain, other in zip(link(detections), link(shuffled), strict=True):
@@ -141,20 +139,12 @@ def test_overlap_is_symmetric_within_0_and_1_and_whole_with_itself(
     assert ((covered(one) >= 0) & (covered(one) <= 1 + 1e-6)).all()
 
 
-@given(seed=SEEDS, counts=st.tuples(st.integers(0, 5), st.integers(0, 5)), most=st.floats(0, 3))
-def test_no_two_faces_of_a_clip_go_on_with_one_track(seed: int, counts: tuple[int, int], most: float) -> None:
-    last, first = (found.boxes for found in random_detections(np.random.default_rng(seed), list(counts)))
-    joined = [row for row in join_clips_by_position(last, first, max_jump=most) if row is not None]
-    assert len(set(joined)) == len(joined)
-
-
 @given(seed=SEEDS, clips=st.lists(COUNTS, min_size=1, max_size=3))
 def test_over_a_video_each_detection_has_one_track_and_no_track_is_twice_in_a_frame(
     seed: int, clips: list[list[int]]
 ) -> None:
-    settings = FaceSettings()
-    trackers: list[Tracker] = [AppearanceTracker(settings), PositionTracker(settings)]
-    for tracker in trackers:
+    by_position = FaceSettings(cut_distance=None, look_near=None, look_far=None)
+    for tracker in (Tracker(FaceSettings()), Tracker(by_position)):
         rng, numbers = np.random.default_rng(seed), set[int]()
         for place, counts in enumerate(clips):
             rgb = [rng.integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8) for _ in counts]
