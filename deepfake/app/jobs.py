@@ -28,7 +28,7 @@ from deepfake.prediction.predictor import middle_row, predict_faces
 from deepfake.reports.annotate import write_annotated
 from deepfake.reports.prediction_page import ModelFacts, write_video_page
 from deepfake.scoring.prediction import Prediction
-from deepfake.video import limits as files
+from deepfake.video import probe as files
 
 log = logging.getLogger(__name__)
 

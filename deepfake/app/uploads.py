@@ -20,7 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from deepfake.errors import DecodeError, UserError
 from deepfake.io import visible
 from deepfake.records import VideoInfo
-from deepfake.video import limits as files
+from deepfake.video import probe as files
 from deepfake.video.decode import IMAGE_SUFFIXES
 from deepfake.video.probe import probe
 

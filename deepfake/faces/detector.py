@@ -6,11 +6,10 @@ Of a clip only key frames are searched; boxes between two of them are interpolat
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
 
 import cv2
 import numpy as np
@@ -38,7 +37,7 @@ class FaceDetector:
         # max pooling, a third of the time otherwise, is vectorised over channels only
         self.net.to(memory_format=torch.channels_last)
 
-    def __call__(self, frames: Sequence[np.ndarray]) -> list[Detections]:
+    def __call__(self, frames: Iterable[np.ndarray]) -> list[Detections]:
         """Detections of each frame, largest face first; frames are (H, W, 3) uint8 of one size, at least one.
 
         The last bits of a box depend on the batch and on the threads that compute it: the same frames
@@ -49,7 +48,7 @@ class FaceDetector:
             height, width = frame.shape[:2]
             small.append(reduced(frame, self.short_side_px))
         if min(small[0].shape[:2]) < self.min_face_px:
-            return [NO_FACES] * len(frames)
+            return [NO_FACES] * len(small)
         rgb = np.stack(small)
         with one_thread():
             boxes, scores, landmarks = self.net.detect(rgb, landmarks=True)
@@ -95,18 +94,10 @@ def device_here(wanted: str) -> str:
     return f"cuda:{os.getpid() % torch.cuda.device_count()}" if wanted == "cuda" else wanted
 
 
-@lru_cache(maxsize=2)
-def shared_detector(short_side_px: int, min_face_px: int, min_score: float, device: str) -> FaceDetector:
-    """One detector a process, since a worker extracts many videos with the same settings."""
-    return FaceDetector(
-        short_side_px=short_side_px,
-        min_face_px=min_face_px,
-        min_score=min_score,
-        device=device_here(device),
-    )
+shared_detector = lru_cache(maxsize=2)(FaceDetector)
+"""One detector a process, since a worker extracts many videos with the same settings."""
 
-
-Detector = Callable[[Sequence[np.ndarray]], list[Detections]]
+Detector = Callable[[Iterable[np.ndarray]], list[Detections]]
 """Frames (H, W, 3) uint8 of one size -> the faces of each."""
 
 KeyFrame = tuple[int, Detections]
@@ -115,21 +106,6 @@ NeedsDetection = Callable[[KeyFrame, KeyFrame, list[tuple[int, int]]], bool]
 
 MIN_KEY_SCORE = 0.97
 """Detection score from which the faces of a key frame may be interpolated."""
-
-
-class FrameSubset(Sequence[np.ndarray]):
-    """The frames of some steps; each is taken when it is needed, since it may be converted only then."""
-
-    def __init__(self, frames: Sequence[np.ndarray], steps: Sequence[int]) -> None:
-        self.frames = frames
-        self.steps = steps
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-    def __getitem__(self, place: Any) -> Any:
-        chosen = self.steps[place]
-        return FrameSubset(self.frames, chosen) if isinstance(place, slice) else self.frames[chosen]
 
 
 def key_frame_steps(num_frames: int, every: int) -> list[int]:
@@ -153,7 +129,7 @@ def detect_clip(
     searched. needs_detection: whether this is needed although they agree.
     """
     keys = key_frame_steps(len(frames), every)
-    found = dict(zip(keys, detector(FrameSubset(frames, keys)), strict=True))
+    found = dict(zip(keys, detector(frames[step] for step in keys), strict=True))
     between: dict[int, Detections] = {}
     for before, after in pairwise(keys):
         pairs = agreeing_pairs(found[before], found[after], min_iou=min_agreement)
@@ -164,7 +140,7 @@ def detect_clip(
         between |= interpolate(before, found[before], after, found[after], pairs)
     open_steps = [step for step in range(len(frames)) if step not in found and step not in between]
     if open_steps:
-        found |= zip(open_steps, detector(FrameSubset(frames, open_steps)), strict=True)
+        found |= zip(open_steps, detector(frames[step] for step in open_steps), strict=True)
     detected = np.array([step in found for step in range(len(frames))])
     return [(found if step in found else between)[step] for step in range(len(frames))], detected
 

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from deepfake.faces.association import Tracklet
-from deepfake.faces.detector import Detector, detect_clip, shared_detector
+from deepfake.faces.detector import Detector, detect_clip, device_here, shared_detector
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.tracker import Shot, Tracker, box_array
 from deepfake.faces.video_faces import (
@@ -34,8 +34,7 @@ from deepfake.faces.video_faces import (
 )
 from deepfake.records import Detections, Frames, VideoInfo
 from deepfake.video.decode import IMAGE_SUFFIXES, frame_size, read_clips, read_image, rgb_region
-from deepfake.video.limits import LIMITS, Limits
-from deepfake.video.probe import scan
+from deepfake.video.probe import LIMITS, Limits, scan
 from deepfake.video.sampling import clip_indices, key_frame_clips, timed_clip_indices
 
 CROP_BYTES_IN_MEMORY = 256 * 2**20
@@ -79,7 +78,10 @@ def extract_faces(
     Raises DecodeError if the video cannot be read.
     """
     detector = detector or shared_detector(
-        settings.short_side_px, settings.min_face_px, settings.min_score, device
+        short_side_px=settings.short_side_px,
+        min_face_px=settings.min_face_px,
+        min_score=settings.min_score,
+        device=device_here(device),
     )
     timer = StageTimer()
     with timer.stage("scan"):

@@ -24,7 +24,7 @@ from deepfake.faces.store import FaceStore, missed_face
 from deepfake.io import atomic_path, disk_is_full, file_lock, remove_stale
 from deepfake.parallel.pool import Executor, Failure, Outcome, progress_bar
 from deepfake.records import Video
-from deepfake.video.limits import LIMITS, Limits
+from deepfake.video.probe import LIMITS, Limits
 
 log = logging.getLogger(__name__)
 

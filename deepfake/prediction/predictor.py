@@ -29,7 +29,7 @@ from deepfake.scoring.bootstrap import window_interval
 from deepfake.scoring.decision import Decision
 from deepfake.scoring.prediction import FaceShot, Prediction, TrackPrediction, WindowPrediction
 from deepfake.training.checkpoint import Checkpoint
-from deepfake.video.limits import LIMITS, Limits, check_file
+from deepfake.video.probe import LIMITS, Limits, check_file
 
 if TYPE_CHECKING:  # the library does without worker processes
     from deepfake.parallel.pool import Executor

@@ -17,8 +17,7 @@ from deepfake.faces.video_faces import VideoFaces, encode_jpeg
 from deepfake.reports.html import FAKE_COLOUR, REAL_COLOUR, clock, person
 from deepfake.scoring.prediction import Prediction, WindowPrediction
 from deepfake.video.decode import IMAGE_SUFFIXES, read_frames, read_image
-from deepfake.video.limits import NO_LIMITS
-from deepfake.video.probe import Scan, open_video, scan
+from deepfake.video.probe import NO_LIMITS, Scan, open_video, scan
 from deepfake.video.write import write_timed_video
 
 MAX_SIDE_PX = 1920

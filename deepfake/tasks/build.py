@@ -22,7 +22,7 @@ from deepfake.parallel.pool import Executor, stop_server
 from deepfake.prediction.detector import LoadedDetector, load_detector
 from deepfake.records import Video
 from deepfake.training.checkpoint import Checkpoint, without_downloads
-from deepfake.video.limits import Limits
+from deepfake.video.probe import Limits
 
 if TYPE_CHECKING:  # prediction does without stores, loaders and Lightning
     import pytorch_lightning as pl

@@ -11,7 +11,6 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import overload
 
 import av
@@ -21,8 +20,16 @@ from PIL import Image, ImageOps
 
 from deepfake.errors import DecodeError
 from deepfake.records import Frames
-from deepfake.video.limits import LIMITS, Limits, check_file, decode_errors
-from deepfake.video.probe import Scan, open_video, scan
+from deepfake.video.probe import (
+    LIMITS,
+    Limits,
+    Scan,
+    check_file,
+    decode_errors,
+    displayed_size,
+    open_video,
+    scan,
+)
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +48,6 @@ SKIPPABLE = frozenset("h264 hevc mpeg2video mpeg4".split())
 """Codecs whose decoder obeys skip_frame for each packet; that of AV1 works ahead and loses wanted frames."""
 KEY_FRAME_SEEKABLE = SKIPPABLE | {"vp9"}
 """Codecs whose decoder can start at any key frame and decodes every later frame correctly."""
-NO_SKIPS: Mapping[int | None, int] = MappingProxyType({})
 
 
 def read_clips(path: Path, clips: Sequence[np.ndarray], *, scanned: Scan | None = None) -> Iterator[Frames]:
@@ -158,7 +164,7 @@ def pyav_frames_from_keys(path: Path, wanted: np.ndarray, scanned: Scan) -> Iter
 
 
 def pyav_frames(
-    path: Path, wanted: np.ndarray, scanned: Scan, *, skips: Mapping[int | None, int] = NO_SKIPS
+    path: Path, wanted: np.ndarray, scanned: Scan, *, skips: Mapping[int | None, int] | None = None
 ) -> Iterator[av.VideoFrame]:
     """Wanted frames by PyAV, rotation not applied (see to_rgb); skips: see key_frame_skips.
 
@@ -172,7 +178,7 @@ def pyav_frames(
         return
     container, stream = open_video(path, scanned.limits)
     with container:
-        for count, frame in enumerate(decode_stream(container, stream, wanted, scanned, skips)):
+        for count, frame in enumerate(decode_stream(container, stream, wanted, scanned, skips or {})):
             index = count if places is None else places.get(frame.pts)
             if index is None or index > due:
                 raise ValueError("the frame is lost or its time stamp is")
@@ -207,7 +213,7 @@ def decode_stream(
     stream: av.VideoStream,
     wanted: np.ndarray,
     scanned: Scan,
-    skips: Mapping[int | None, int] = NO_SKIPS,
+    skips: Mapping[int | None, int],
 ) -> Iterator[av.VideoFrame]:
     """Frames in order of presentation, all wanted ones among them.
 
@@ -329,11 +335,6 @@ def scale_region(region: Region, shape: tuple[int, ...], full: tuple[int, int]) 
         first = min(start * size // full_size, size - 1)
         slices.append(slice(first, max(-(-stop * size // full_size), first + 1)))
     return slices[0], slices[1]
-
-
-def displayed_size(frame: av.VideoFrame) -> tuple[int, int]:
-    """Width and height of a frame with its rotation applied."""
-    return (frame.height, frame.width) if frame.rotation % 180 else (frame.width, frame.height)
 
 
 def to_rgb(frame: Decoded) -> np.ndarray:

@@ -1,19 +1,127 @@
-"""Length, size, time stamps and codec of a video file, from its packets and its first frame."""
+"""What a file may be and what a video is: limits, then length, size, time stamps and codec.
+
+Limits are checked before a file is opened or anything in it is decoded; the facts about a video come from its
+packets and its first frame.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import av
 import numpy as np
 
+from deepfake.errors import DecodeError, UserError
 from deepfake.records import VideoInfo
-from deepfake.video.limits import LIMITS, Limits, check_file, decode_errors
 
+DEMUXERS = ",".join(
+    "mov matroska avi flv asf ogg mpeg mpegvideo mpegts mxf dv ivf gif h264 hevc m4v obu yuv4mpegpipe"
+    " mp3 wav flac aac".split()
+)
+"""Formats that FFmpeg may read: those that contain pictures and sound themselves.
+
+Playlists, lists and session descriptions (HLS, DASH, concat, SDP) are not among them: they name other files
+and URLs that FFmpeg would then open.
+"""
+PADDED, PADDING_PX = 1.25, 1 << 16
 VIDEO_SUFFIXES = frozenset(
     ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .wmv .flv .ts .mts .m2ts .3gp .ogv".split()
 )
+CODEC_NAMES = {"libdav1d": "av1", "libvpx-vp9": "vp9", "libvpx": "vp8"}
+"""Codec by the name of its decoder, which is what PyAV reports for these."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The largest file that is read, as in conf/limits; None means no limit.
+
+    max_pixels: width × height of a video's frames; max_image_pixels: of a still image. max_frames,
+    max_seconds: length of a video. max_streams: number of its streams of any kind. max_bytes: of the file.
+    """
+
+    max_pixels: int | None = 36_000_000
+    max_image_pixels: int | None = 150_000_000
+    max_frames: int | None = 2_000_000
+    max_seconds: float | None = 86_400
+    max_streams: int | None = 64
+    max_bytes: int | None = 200_000_000_000
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None and not (isinstance(value, int | float) and value > 0):
+                raise UserError(f"limits.{field.name}={value}: a number above 0, or null for no limit")
+
+    def check(self, name: str, value: float, what: str) -> None:
+        """Raise LimitReached if the value exceeds the limit of this name; what: start of the message."""
+        limit = getattr(self, name)
+        if limit is not None and value > limit:
+            raise LimitReached(f"{what}, more than limits.{name}={limit}")
+
+    def check_size(self, width: int, height: int, *, image: bool = False) -> None:
+        """Raise LimitReached if frames of this size have too many pixels."""
+        what = "it has" if image else "its frames have"
+        name = "max_image_pixels" if image else "max_pixels"
+        self.check(name, width * height, f"{what} {width}x{height} pixels")
+
+    @property
+    def ffmpeg_options(self) -> dict[str, str]:
+        """Options with which FFmpeg opens only the file itself and refuses frames that are too large.
+
+        The size in a header may be false, and any frame may start another size.
+        """
+        return {"format_whitelist": DEMUXERS, "protocol_whitelist": "file"} | self.decoder_options
+
+    @property
+    def decoder_options(self) -> dict[str, str]:
+        """The options for a decoder, which counts its padding as pixels."""
+        if self.max_pixels is None:
+            return {}
+        return {"max_pixels": str(int(self.max_pixels * PADDED) + PADDING_PX)}
+
+
+LIMITS = Limits()
+NO_LIMITS = Limits(**dict.fromkeys((field.name for field in fields(Limits)), None))
+"""For files that were already read within limits."""
+
+
+class LimitReached(DecodeError):
+    """A file exceeds the limits; callers that know its name prefix the message with it."""
+
+
+def check_file(path: Path, limits: Limits) -> None:
+    """Raise DecodeError for anything but a regular, non-empty file within limits.
+
+    Opening a pipe or a device could block for ever.
+    """
+    with decode_errors(path, "video or image"):
+        try:
+            about = path.stat()
+        except FileNotFoundError:
+            raise ValueError("a link to nothing" if path.is_symlink() else "no such file") from None
+        except OSError as err:
+            raise ValueError(err.strerror) from err
+        if not stat.S_ISREG(about.st_mode):
+            raise ValueError("not a regular file")
+        if not about.st_size:
+            raise ValueError("an empty file")
+        limits.check("max_bytes", about.st_size, f"it is {about.st_size} bytes long")
+
+
+@contextmanager
+def decode_errors(path: Path, kind: str) -> Iterator[None]:
+    """Turn any error of the block into a DecodeError, or LimitReached, that names the file; kind: "video"."""
+    try:
+        yield
+    except LimitReached as err:
+        raise LimitReached(f"{path}: {err}") from err
+    except Exception as err:  # PyAV and Pillow raise many kinds for broken files
+        reason = str(err).splitlines()[0] if str(err) else type(err).__name__
+        raise DecodeError(f"{path}: not a readable {kind} ({reason})") from err
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,26 +170,21 @@ def open_video(path: Path, limits: Limits = LIMITS) -> tuple[av.container.InputC
     except av.error.ArgumentError:
         raise ValueError("its content is of no format that is read; playlists never are") from None
     try:
-        return container, main_stream(container, limits)
+        limits.check("max_streams", len(container.streams), f"it has {len(container.streams)} streams")
+        stream = container.streams.best("video")
+        if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
+            raise ValueError("no video stream")
+        assert isinstance(stream, av.VideoStream)
+        coder = stream.codec_context
+        limits.check_size(coder.width, coder.height)
+        limits.check("max_frames", stream.frames, f"its header tells of {stream.frames} frames")
     except BaseException:
         container.close()
         raise
-
-
-def main_stream(container: av.container.InputContainer, limits: Limits) -> av.VideoStream:
-    """The main video stream of a container, ready to be decoded."""
-    limits.check("max_streams", len(container.streams), f"it has {len(container.streams)} streams")
-    stream = container.streams.best("video")
-    if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
-        raise ValueError("no video stream")
-    assert isinstance(stream, av.VideoStream)
-    coder = stream.codec_context
-    limits.check_size(coder.width, coder.height)
-    limits.check("max_frames", stream.frames, f"its header tells of {stream.frames} frames")
     coder.options = {**coder.options, **limits.decoder_options}
     # one thread: videos are read in parallel anyway, and FFmpeg's frame threads can deadlock with PyAV's log
     coder.thread_count = 1
-    return stream
+    return container, stream
 
 
 def _scan(path: Path, limits: Limits) -> Scan:
@@ -115,12 +218,12 @@ def _scan(path: Path, limits: Limits) -> Scan:
     keys = [place for place, stamp in enumerate([] if stamps is None else stamps) if stamp in key_stamps]
     length_s = float(ticks_s[-1] - ticks_s[0] + (last_s or 1 / fps))
     limits.check("max_seconds", length_s, f"it is {length_s:.0f} s long")
-    turned = first.rotation % 180 != 0
+    width, height = displayed_size(first)
     info = VideoInfo(
         num_frames=num_frames,
         fps=fps,
-        width=first.height if turned else first.width,
-        height=first.width if turned else first.height,
+        width=width,
+        height=height,
         rotation_deg=int(first.rotation),
         codec=CODEC_NAMES.get(codec, codec),
         container=name,
@@ -152,5 +255,6 @@ def _display_stamps(
     return np.sort(np.array([stamp for stamp in stamps if stamp >= first], np.int64))
 
 
-CODEC_NAMES = {"libdav1d": "av1", "libvpx-vp9": "vp9", "libvpx": "vp8"}
-"""Codec by the name of its decoder, which is what PyAV reports for these."""
+def displayed_size(frame: av.VideoFrame) -> tuple[int, int]:
+    """Width and height of a frame with its rotation applied."""
+    return (frame.height, frame.width) if frame.rotation % 180 else (frame.width, frame.height)

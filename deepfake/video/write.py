@@ -15,7 +15,7 @@ import av
 import numpy as np
 
 from deepfake.io import atomic_path
-from deepfake.video.limits import NO_LIMITS
+from deepfake.video.probe import NO_LIMITS
 
 log = logging.getLogger(__name__)
 
@@ -125,14 +125,19 @@ def _encode(
     due = next(audio, None)  # before the first frame, so that the header lists the audio stream
     for pts, rgb in frames:
         if num_frames == 0:
-            stream.width, stream.height = _even_size(path, rgb)
+            if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
+                raise ValueError(f"{path}: frames must be (H, W, 3) uint8, not {rgb.shape} {rgb.dtype}")
+            stream.height, stream.width = rgb.shape[:2]
+            if stream.height % 2 or stream.width % 2:
+                size = f"{stream.width}x{stream.height}"
+                raise ValueError(f"{path}: width and height must be even for yuv420p, not {size}")
         elif rgb.shape[:2] != (stream.height, stream.width):
             raise ValueError(
                 f"{path}: frame {num_frames} is {rgb.shape[1]}x{rgb.shape[0]}, "
                 f"the first was {stream.width}x{stream.height}"
             )
         # video and audio interleaved, so that neither waits in memory
-        while due is not None and decode_time_s(due) <= pts * time_base:
+        while due is not None and (due.dts or 0) * (due.time_base or 1) <= pts * time_base:
             file.mux(due)
             due = next(audio, None)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
@@ -177,23 +182,7 @@ def encode_audio(
     copy = output.add_stream("aac", rate=stream.rate, layout=layout)
     assert isinstance(copy, av.AudioStream)
     resampler = av.AudioResampler(format="fltp", layout=layout, rate=stream.rate)
-    for frame in container.decode(stream):
+    for frame in chain(container.decode(stream), [None]):
         for piece in resampler.resample(frame):
             yield from copy.encode(piece)
-    for piece in resampler.resample(None):
-        yield from copy.encode(piece)
     yield from copy.encode(None)
-
-
-def decode_time_s(packet: av.Packet[Any]) -> Fraction:
-    """Time at which a packet is to be decoded."""
-    return (packet.dts or 0) * (packet.time_base or Fraction(1))
-
-
-def _even_size(path: Path, rgb: np.ndarray) -> tuple[int, int]:
-    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
-        raise ValueError(f"{path}: frames must be (H, W, 3) uint8, not {rgb.shape} {rgb.dtype}")
-    height, width = rgb.shape[:2]
-    if height % 2 or width % 2:
-        raise ValueError(f"{path}: width and height must be even for yuv420p, not {width}x{height}")
-    return width, height

@@ -113,7 +113,7 @@ def test_frames_that_nothing_leans_on_are_not_decoded(tmp_path: Path) -> None:
     path = film(tmp_path / "film.mp4", options={"bf": "3", "g": "250"})
     container, stream = open_video(path)
     with container:
-        times = [frame.pts for frame in decode_stream(container, stream, np.array([10, 39]), scan(path))]
+        times = [frame.pts for frame in decode_stream(container, stream, np.array([10, 39]), scan(path), {})]
     stamps = scan(path).stamps
     assert stamps is not None
     assert set(stamps[[10, 39]]) <= set(times) < set(stamps)

@@ -13,8 +13,7 @@ from PIL import Image
 from deepfake.errors import DecodeError, UserError
 from deepfake.video import decode
 from deepfake.video.decode import read_image
-from deepfake.video.limits import NO_LIMITS, LimitReached, Limits
-from deepfake.video.probe import probe, scan
+from deepfake.video.probe import NO_LIMITS, LimitReached, Limits, probe, scan
 
 
 @pytest.fixture(scope="module")
