@@ -17,7 +17,7 @@ from PIL import Image
 BATCH_FRAMES = 2
 
 
-def usual_detector(device: str, *, image_size: int = 224) -> MTCNN:
+def baseline_detector(device: str, *, image_size: int = 224) -> MTCNN:
     """MTCNN at its defaults: faces from 20 px on in the frame as it is, the largest one is kept.
 
     image_size: side of its crops in pixels.
@@ -27,7 +27,7 @@ def usual_detector(device: str, *, image_size: int = 224) -> MTCNN:
     ).eval()
 
 
-def usual_crops(path: Path, detector: MTCNN, *, num_frames: int) -> list[torch.Tensor]:
+def baseline_crops(path: Path, detector: MTCNN, *, num_frames: int) -> list[torch.Tensor]:
     """The main face of every evenly spaced frame that shows one, (3, S, S) float32 in [0, 255]."""
     capture = cv2.VideoCapture(str(path))
     total = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))

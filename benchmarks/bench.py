@@ -75,15 +75,12 @@ def _cpu_model() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-# How long items take while all workers are busy.
-
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
-class Turn(Generic[Result]):
+class TimedResult(Generic[Result]):
     """What became of one item: result, and when it began and ended on this machine's monotonic clock."""
 
     result: Result
@@ -103,13 +100,13 @@ def timed_turns(
     num_workers: int,
     warm_up: Callable[[], object],
     extra: Sequence[Item] = (),
-) -> list[Turn[Result]]:
+) -> list[TimedResult[Result]]:
     """function(item) of every item on num_workers processes, in the order of the items.
 
     warm_up() runs before each turn, outside its time. extra: items that follow, so that all workers are
     busy until the last counted turn has ended; they are not counted. Raises what the function raised.
     """
-    turns: dict[int, Turn[Result]] = {}
+    turns: dict[int, TimedResult[Result]] = {}
     job = partial(_timed, function, warm_up)
     for outcome in Executor(num_workers=num_workers).map_unordered(job, list(enumerate([*items, *extra]))):
         if isinstance(outcome.result, Failure):
@@ -118,7 +115,7 @@ def timed_turns(
     return [turns[place] for place in range(len(items))]
 
 
-def wall_s(turns: Sequence[Turn[Any]]) -> float:
+def wall_s(turns: Sequence[TimedResult[Any]]) -> float:
     """From the first beginning to the last end."""
     return max(turn.end_s for turn in turns) - min(turn.start_s for turn in turns)
 
@@ -133,21 +130,18 @@ def medians(pairs: Sequence[tuple[str, float]]) -> dict[str, float]:
 
 def _timed(
     function: Callable[[Item], Result], warm_up: Callable[[], object], numbered: tuple[int, Item]
-) -> Turn[Result]:
+) -> TimedResult[Result]:
     _, item = numbered
     warm_up()
     start_s = monotonic()
     result = function(item)
-    return Turn(result, start_s, monotonic())
-
-
-# The most memory that a worker holds while it extracts a video.
+    return TimedResult(result, start_s, monotonic())
 
 
 STATUS = Path("/proc/self/status")
 
 
-def check_memory_is_told() -> None:
+def check_memory_is_readable() -> None:
     """Raise UserError on a system without Linux's /proc."""
     if not STATUS.exists():
         raise UserError("memory=true: peak memory is read from Linux's /proc; use memory=false")
@@ -159,14 +153,14 @@ def peak_memories_mb(jobs: Sequence[Extraction]) -> list[float]:
     All work at the same time, since a worker is given a second job only when none is idle.
     """
     peaks = {}
-    for outcome in Executor(num_workers=len(jobs)).map_unordered(run_and_tell, jobs):
+    for outcome in Executor(num_workers=len(jobs)).map_unordered(extract_and_measure_memory, jobs):
         if isinstance(outcome.result, Failure):
             raise outcome.result.error
         peaks[outcome.item.video.key] = outcome.result
     return [peaks[job.video.key] for job in jobs]
 
 
-def run_and_tell(job: Extraction) -> float:
+def extract_and_measure_memory(job: Extraction) -> float:
     """Do a job in a process that does nothing else."""
     job.run()
     return peak_memory_mb()

@@ -1,4 +1,4 @@
-"""A film scene at any size: one of the demo corpus' talking heads before a textured wall, camera in hand."""
+"""Films of a talking head of the demo corpus before a wall, camera in hand, at any size."""
 
 from __future__ import annotations
 
@@ -103,9 +103,6 @@ def _poses(rng: np.random.Generator, num_frames: int, width: int, height: int, s
     ]
 
 
-# The films of the benchmarks, rendered when they are first needed and kept.
-
-
 VERSION = 1  # of the pictures: a change of how anything is drawn raises it
 CYCLE_FRAMES = 30
 CYCLE_REDUCTION = 4
@@ -179,7 +176,7 @@ def benchmark_videos(
 
     Raises UserError if there is no such file, or no video at all.
     """
-    given = as_videos(listed(input), prefix="input")
+    given = as_videos(find_videos(input), prefix="input")
     films = [
         Film(folder=Path(folder), width=size[0], height=size[1], num_frames=num_frames, seed=seed)
         for seed in range(num_films)
@@ -200,7 +197,7 @@ def long_films(*, folder: str, size: Sequence[int], num_frames: Sequence[int], w
     ]
 
 
-def listed(given: str | Sequence[str] | None) -> list[Path]:
+def find_videos(given: str | Sequence[str] | None) -> list[Path]:
     """Videos that input=… names, absolute, each once; folders with all that is below them."""
     entries = [] if given is None else [given] if isinstance(given, str) else list(given)
     paths: dict[Path, None] = {}

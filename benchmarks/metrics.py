@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.bench import Bench, BenchmarkResult, check_memory_is_told, peak_memory_mb
+from benchmarks.bench import Bench, BenchmarkResult, check_memory_is_readable, peak_memory_mb
 from deepfake.scoring.aggregate import WindowScores, score_frames
 from deepfake.scoring.bootstrap import Resampling, intervals
 from deepfake.scoring.decision import Decision
@@ -24,11 +24,11 @@ def measure(bench: Bench, *, num_videos: int, frames: int, resamples: int, repea
 
     frames: scored of each video. The evaluation runs in a fresh process, whose memory is told.
     """
-    check_memory_is_told()
+    check_memory_is_readable()
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as apart:
-        seconds, peak_mb, figures = apart.submit(evaluated, num_videos, frames, resamples).result()
-    scores, split = made_up(num_videos, frames)
-    ours, theirs = beside_torchmetrics(scores, split, resamples=resamples, repeats=repeats)
+        seconds, peak_mb, figures = apart.submit(time_evaluation, num_videos, frames, resamples).result()
+    scores, split = random_scores(num_videos, frames)
+    ours, theirs = compare_with_torchmetrics(scores, split, resamples=resamples, repeats=repeats)
     return BenchmarkResult(
         {
             "metrics/seconds": seconds,
@@ -39,7 +39,7 @@ def measure(bench: Bench, *, num_videos: int, frames: int, resamples: int, repea
     )
 
 
-def made_up(num_videos: int, frames: int) -> tuple[WindowScores, dict[int, About]]:
+def random_scores(num_videos: int, frames: int) -> tuple[WindowScores, dict[int, About]]:
     """Normal logits of single frames, fakes higher, with a share of their own for each video."""
     rng = np.random.default_rng(0)
     video, start = np.repeat(np.arange(num_videos), frames), np.tile(np.arange(frames), num_videos)
@@ -52,15 +52,15 @@ def made_up(num_videos: int, frames: int) -> tuple[WindowScores, dict[int, About
     return WindowScores(video, np.zeros_like(video), start, logit, start[:, None]), split
 
 
-def evaluated(num_videos: int, frames: int, resamples: int) -> tuple[float, float, dict[str, Any]]:
+def time_evaluation(num_videos: int, frames: int, resamples: int) -> tuple[float, float, dict[str, Any]]:
     """Seconds of the whole evaluation, the peak memory of this process, and what was measured."""
-    scores, split = made_up(num_videos, frames)
+    scores, split = random_scores(num_videos, frames)
     start = perf_counter()
     found = evaluate(scores, split, Decision(), how=Resampling(num=resamples))
     return perf_counter() - start, peak_memory_mb(), found.flat()
 
 
-def beside_torchmetrics(
+def compare_with_torchmetrics(
     scores: WindowScores, split: dict[int, About], *, resamples: int, repeats: int
 ) -> tuple[list[float], list[float]]:
     """Seconds a resample of all frames: every rate by ours, AUROC and AP alone by torchmetrics."""

@@ -23,8 +23,8 @@ import torch
 from facenet_pytorch import MTCNN
 from torch import Tensor
 
-from benchmarks.baseline import usual_crops, usual_detector
-from benchmarks.bench import Bench, BenchmarkResult, Turn, medians, timed_turns
+from benchmarks.baseline import baseline_crops, baseline_detector
+from benchmarks.bench import Bench, BenchmarkResult, TimedResult, medians, timed_turns
 from deepfake.errors import UserError
 from deepfake.models.detector import Detector
 from deepfake.parallel.pool import num_cores, progress_bar
@@ -57,7 +57,7 @@ class Job:
 
     def run(self) -> Prediction:
         """What predict.py says of it."""
-        return predict_video(self.video.path, ready(self.detector))
+        return predict_video(self.video.path, unpickle_detector(self.detector))
 
 
 def measure(
@@ -77,7 +77,7 @@ def measure(
     which bear on the checkpoint's as in prediction. frames: that the usual script takes of a video.
     Raises UserError for an exported file, since the usual script has PyTorch.
     """
-    loaded = chosen(bench, detector, checkpoint)
+    loaded = choose_detector(bench, detector, checkpoint)
     loaded = replace(loaded, checkpoint=choose_crops(loaded.checkpoint, loaded.detector.input, quick))
     network = loaded.detector
     if not isinstance(network, Detector):
@@ -85,17 +85,17 @@ def measure(
     shared = (bench.folder / "detector.pickle").absolute()
     shared.write_bytes(pickle.dumps(loaded))
     workers = num_workers or num_cores()
-    finder = usual_detector(bench.device, image_size=network.input.size)
+    face_detector = baseline_detector(bench.device, image_size=network.input.size)
     times, jobs = Times(), [Job(video=video, detector=shared) for video in videos]
-    usual_prob(videos[-1].path, finder, network, num_frames=2)
+    score_by_baseline(videos[-1].path, face_detector, network, num_frames=2)
     jobs[-1].run()
     with progress_bar() as progress:
         task = progress.add_task("predicting", total=3 * repeats)
         for _ in range(repeats):
             for side in (
-                partial(run_baseline, videos, finder, network, frames),
+                partial(run_baseline, videos, face_detector, network, frames),
                 partial(run_ours, jobs, workers),
-                partial(run_alone, jobs),
+                partial(run_one_process, jobs),
             ):
                 side(times)
                 progress.advance(task)
@@ -103,19 +103,21 @@ def measure(
 
 
 def run_baseline(
-    videos: Sequence[Video], finder: MTCNN, network: Detector, frames: int, times: Times
+    videos: Sequence[Video], face_detector: MTCNN, network: Detector, frames: int, times: Times
 ) -> None:
     """Time the usual script on each video once."""
     for video in videos:
         start = perf_counter()
-        times.baseline_prob[video.key] = usual_prob(video.path, finder, network, num_frames=frames)
+        times.baseline_prob[video.key] = score_by_baseline(
+            video.path, face_detector, network, num_frames=frames
+        )
         times.baseline.append((video.key, perf_counter() - start))
 
 
 def run_ours(jobs: Sequence[Job], workers: int, times: Times) -> None:
     """Time prediction in worker processes, all of which are busy, each with several files."""
     many = list(jobs) * ceil(TURNS * workers / len(jobs))
-    turns: list[Turn[Prediction]] = timed_turns(
+    turns: list[TimedResult[Prediction]] = timed_turns(
         Job.run, many, num_workers=workers, warm_up=partial(warm_up, jobs[-1]), extra=many[: workers - 1]
     )
     for job, turn in zip(many, turns, strict=True):
@@ -123,7 +125,7 @@ def run_ours(jobs: Sequence[Job], workers: int, times: Times) -> None:
         times.ours_prob[job.video.key] = turn.result.prob
 
 
-def run_alone(jobs: Sequence[Job], times: Times) -> None:
+def run_one_process(jobs: Sequence[Job], times: Times) -> None:
     """Time prediction in this process, one file after the other."""
     for job in jobs:
         start = perf_counter()
@@ -131,12 +133,14 @@ def run_alone(jobs: Sequence[Job], times: Times) -> None:
         times.alone.append((job.video.key, perf_counter() - start))
 
 
-def usual_prob(path: Path, finder: MTCNN, network: Detector, *, num_frames: int) -> float | None:
+def score_by_baseline(
+    path: Path, face_detector: MTCNN, network: Detector, *, num_frames: int
+) -> float | None:
     """The mean prob over windows of the crops that the usual script makes, None without any.
 
     Crops that are too few for the last window repeat their last one.
     """
-    crops = usual_crops(path, finder, num_frames=num_frames)
+    crops = baseline_crops(path, face_detector, num_frames=num_frames)
     if not crops:
         return None
     window = network.input.window
@@ -178,7 +182,7 @@ def compare(times: Times, workers: int, loaded: LoadedDetector) -> BenchmarkResu
     return BenchmarkResult(figures, details)
 
 
-def chosen(bench: Bench, detector: Detector, checkpoint: str | None) -> LoadedDetector:
+def choose_detector(bench: Bench, detector: Detector, checkpoint: str | None) -> LoadedDetector:
     """The detector of a checkpoint, if there is one."""
     if checkpoint is not None:
         return load_detector(checkpoint, device=bench.device)
@@ -187,7 +191,7 @@ def chosen(bench: Bench, detector: Detector, checkpoint: str | None) -> LoadedDe
 
 
 @cache
-def ready(path: Path) -> LoadedDetector:
+def unpickle_detector(path: Path) -> LoadedDetector:
     """The pickled detector, loaded once in a process."""
     loaded: LoadedDetector = pickle.loads(path.read_bytes())
     return loaded
@@ -195,5 +199,5 @@ def ready(path: Path) -> LoadedDetector:
 
 @cache
 def warm_up(job: Job) -> None:
-    """Bring this process to its pace: all that a prediction needs is loaded and was used once."""
+    """Load all that a prediction needs and use it once, so that the next one is timed at full speed."""
     job.run()

@@ -1,4 +1,8 @@
-"""Other ways to keep the same crops: a folder of JPEG files, and float32 tensors."""
+"""Target store: the size of stored crops, and how fast one process reads windows of adjacent frames.
+
+A folder of JPEG files, float32 tensors and the pure decoding of the same JPEGs take turns with the store,
+all with the same windows and with their files in the page cache.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,68 @@ from deepfake.faces.store import FaceStore
 from deepfake.faces.video_faces import VideoFaces, decode_jpeg
 from deepfake.parallel.pool import Executor, progress_bar
 from deepfake.records import InputSpec, Video
+
+CAPPED_MARGIN = 1.3
+
+
+def measure(
+    bench: Bench,
+    *,
+    videos: Sequence[Video],
+    window: int,
+    windows: int,
+    repeats: int,
+    num_workers: int | None,
+) -> BenchmarkResult:
+    """The figures store/…, which BENCHMARKS.md explains.
+
+    window: frames a window. windows: read by each side in each round.
+    """
+    executor = Executor(num_workers=num_workers)
+    capped = replace(bench.settings, margin=CAPPED_MARGIN, max_crop_px=TENSOR_PX)
+    stores = {
+        name: extract_store(bench, name, settings, videos, executor)
+        for name, settings in (("store", bench.settings), ("capped", capped))
+    }
+    store, folder = stores["store"], bench.folder
+    for video in videos:
+        faces = store.read(video.key)
+        write_jpeg_files(folder / "jpegs" / video.key, faces)
+        write_tensors(folder / "tensors" / f"{video.key}.npy", faces)
+    os.sync()  # blocks are counted when they are on the disk
+    crops = {name: num_crops(own, videos) for name, own in stores.items()}
+    sizes = {name: file_bytes(own.root) for name, own in stores.items()}
+    figures = {
+        "store/bytes_ratio": crops["store"] * TENSOR_BYTES / sizes["store"],
+        "store/bytes_ratio_capped": crops["capped"] * TENSOR_BYTES / sizes["capped"],
+        "store/bytes_over_jpeg_folder": disk_bytes(folder / "jpegs") / disk_bytes(store.root),
+        "store/bytes_a_crop": sizes["store"] / crops["store"],
+    }
+    places = random_windows(store, videos, window=window, count=windows)
+    rates = read_rates(store, folder, places, repeats=repeats)
+    for name, side in (("decode", "memory"), ("jpeg_folder", "jpegs"), ("tensors", "tensors")):
+        pairs = zip(rates["store"], rates[side], strict=True)
+        # above 1 the store is faster
+        figures[f"store/read_over_{name}"] = median(own / other for own, other in pairs)
+    figures["store/windows_per_s"] = median(rates["store"])
+    return BenchmarkResult(figures, {"crops": crops, "bytes": sizes, "windows_per_s": rates})
+
+
+def extract_store(
+    bench: Bench, name: str, settings: FaceSettings, videos: Sequence[Video], executor: Executor
+) -> FaceStore:
+    """A new store of these videos; raises SomeFailed if one cannot be read."""
+    store = FaceStore(bench.folder / name, settings)
+    rows = extract_corpus(store, videos, executor=executor, device=bench.device, main_face="size").rows
+    if lost := [row for row in rows if row["reason"]]:
+        raise SomeFailed(f"{lost[0]['path']}: {lost[0]['reason']}; the benchmark needs faces in every video")
+    return store
+
+
+def num_crops(store: FaceStore, videos: Sequence[Video]) -> int:
+    """Crops in a store."""
+    return sum(len(store.read(video.key).table) for video in videos)
+
 
 TENSOR_PX = 224
 TENSOR_BYTES = TENSOR_PX * TENSOR_PX * 3 * 4
@@ -68,12 +134,6 @@ def file_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-# How fast one process reads random windows of adjacent frames: from the store and from what else there is.
-#
-# Pure JPEG decoding of the same bytes, a folder of JPEG files and float32 tensors take turns with the store,
-# all with the same windows and with their files in the page cache.
-
-
 class Place(NamedTuple):
     """A window to read: the video's key and rows of its store file."""
 
@@ -81,12 +141,12 @@ class Place(NamedTuple):
     rows: tuple[int, ...]
 
 
-def random_places(store: FaceStore, videos: Sequence[Video], *, window: int, count: int) -> list[Place]:
+def random_windows(store: FaceStore, videos: Sequence[Video], *, window: int, count: int) -> list[Place]:
     """Windows of adjacent frames: a random video, of it a random track, of that a random start.
 
     Raises UserError if some video holds no window of this length.
     """
-    held = {video.key: windows_held(store.read(video.key), window) for video in videos}
+    held = {video.key: windows_by_track(store.read(video.key), window) for video in videos}
     if lacking := [video.path for video in videos if not held[video.key]]:
         raise UserError(f"{lacking[0]}: no face is seen on window={window} adjacent sampled frames")
     rng = np.random.default_rng(0)
@@ -98,7 +158,7 @@ def random_places(store: FaceStore, videos: Sequence[Video], *, window: int, cou
     return places
 
 
-def windows_held(faces: VideoFaces, window: int) -> list[list[tuple[int, ...]]]:
+def windows_by_track(faces: VideoFaces, window: int) -> list[list[tuple[int, ...]]]:
     """Of each track that has any, the rows of all its windows of adjacent frames."""
     spec = InputSpec(size=TENSOR_PX, margin=1, mean=(0, 0, 0), std=(1, 1, 1), window=window)
     held = []
@@ -147,68 +207,3 @@ def read_rates(
                 rates[name].append(len(places) / (perf_counter() - start))
             progress.advance(task)
     return {name: own[1:] for name, own in rates.items()}
-
-
-# Target store: what stored crops take on the disk, and how fast windows of them are read.
-
-
-CAPPED_MARGIN = 1.3
-
-
-def measure(
-    bench: Bench,
-    *,
-    videos: Sequence[Video],
-    window: int,
-    windows: int,
-    repeats: int,
-    num_workers: int | None,
-) -> BenchmarkResult:
-    """The figures store/…, which BENCHMARKS.md explains.
-
-    window: frames a window. windows: read by each side in each round.
-    """
-    executor = Executor(num_workers=num_workers)
-    capped = replace(bench.settings, margin=CAPPED_MARGIN, max_crop_px=TENSOR_PX)
-    stores = {
-        name: filled(bench, name, settings, videos, executor)
-        for name, settings in (("store", bench.settings), ("capped", capped))
-    }
-    store, folder = stores["store"], bench.folder
-    for video in videos:
-        faces = store.read(video.key)
-        write_jpeg_files(folder / "jpegs" / video.key, faces)
-        write_tensors(folder / "tensors" / f"{video.key}.npy", faces)
-    os.sync()  # blocks are counted when they are on the disk
-    crops = {name: num_crops(own, videos) for name, own in stores.items()}
-    sizes = {name: file_bytes(own.root) for name, own in stores.items()}
-    figures = {
-        "store/bytes_ratio": crops["store"] * TENSOR_BYTES / sizes["store"],
-        "store/bytes_ratio_capped": crops["capped"] * TENSOR_BYTES / sizes["capped"],
-        "store/bytes_over_jpeg_folder": disk_bytes(folder / "jpegs") / disk_bytes(store.root),
-        "store/bytes_a_crop": sizes["store"] / crops["store"],
-    }
-    places = random_places(store, videos, window=window, count=windows)
-    rates = read_rates(store, folder, places, repeats=repeats)
-    for name, side in (("decode", "memory"), ("jpeg_folder", "jpegs"), ("tensors", "tensors")):
-        pairs = zip(rates["store"], rates[side], strict=True)
-        # above 1 the store is faster
-        figures[f"store/read_over_{name}"] = median(own / other for own, other in pairs)
-    figures["store/windows_per_s"] = median(rates["store"])
-    return BenchmarkResult(figures, {"crops": crops, "bytes": sizes, "windows_per_s": rates})
-
-
-def filled(
-    bench: Bench, name: str, settings: FaceSettings, videos: Sequence[Video], executor: Executor
-) -> FaceStore:
-    """A new store of these videos; raises SomeFailed if one cannot be read."""
-    store = FaceStore(bench.folder / name, settings)
-    rows = extract_corpus(store, videos, executor=executor, device=bench.device, main_face="size").rows
-    if lost := [row for row in rows if row["reason"]]:
-        raise SomeFailed(f"{lost[0]['path']}: {lost[0]['reason']}; the benchmark needs faces in every video")
-    return store
-
-
-def num_crops(store: FaceStore, videos: Sequence[Video]) -> int:
-    """Crops in a store."""
-    return sum(len(store.read(video.key).table) for video in videos)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.bench import Bench, BenchmarkResult
-from benchmarks.store import filled
+from benchmarks.store import extract_store
 from deepfake.data.crops import to_tensor, window_crops
 from deepfake.data.windows import eval_windows, spread, track_frames
 from deepfake.errors import UserError
@@ -46,7 +46,7 @@ def measure(
     """
     settings = replace(bench.settings, num_clips=1, clip_frames=track_frames)
     executor = Executor(num_workers=num_workers)
-    faces = filled(bench, "store", settings, videos[:1], executor).read(videos[0].key)
+    faces = extract_store(bench, "store", settings, videos[:1], executor).read(videos[0].key)
     figures: dict[str, float] = {}
     details: dict[str, Any] = {"video": str(videos[0].path)}
     for name, detector in detectors.items():

@@ -5,13 +5,13 @@ import pytest
 from facenet_pytorch import MTCNN
 from PIL import Image
 
-from benchmarks.baseline import largest, main_boxes, usual_crops, usual_detector
+from benchmarks.baseline import baseline_crops, baseline_detector, largest, main_boxes
 from benchmarks.films import Film
 
 
 @pytest.fixture(scope="module")
 def detector() -> MTCNN:
-    return usual_detector("cpu")
+    return baseline_detector("cpu")
 
 
 def test_the_main_box_is_the_one_that_the_packaged_rule_picks(detector: MTCNN) -> None:
@@ -31,5 +31,5 @@ def test_no_box_has_no_main_box(detector: MTCNN) -> None:
 def test_the_usual_script_cuts_a_face_out_of_every_sampled_frame(tmp_path: Path, detector: MTCNN) -> None:
     film = Film(folder=tmp_path, width=320, height=240, num_frames=7)
     film.render()
-    crops = usual_crops(film.path, detector, num_frames=3)
+    crops = baseline_crops(film.path, detector, num_frames=3)
     assert [tuple(crop.shape) for crop in crops] == [(3, 224, 224)] * 3

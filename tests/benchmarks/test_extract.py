@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from benchmarks.bench import Turn, medians, timed_turns, wall_s
+from benchmarks.bench import TimedResult, medians, timed_turns, wall_s
 from benchmarks.extract import Times, compare
 
 
@@ -40,7 +40,7 @@ def test_ratios_are_those_of_medians_and_a_turn_counts_by_the_number_of_workers(
 
 
 def test_wall_time_runs_from_the_first_beginning_to_the_last_end() -> None:
-    turns = [Turn("a", 2.0, 5.0), Turn("b", 1.0, 3.0), Turn("c", 3.0, 4.5)]
+    turns = [TimedResult("a", 2.0, 5.0), TimedResult("b", 1.0, 3.0), TimedResult("c", 3.0, 4.5)]
     assert wall_s(turns) == 4.0
     assert [turn.seconds for turn in turns] == [3.0, 2.0, 1.5]
 

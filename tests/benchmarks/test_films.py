@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.films import CYCLE_FRAMES, Film, benchmark_videos, film, listed, long_films, random_scene
+from benchmarks.films import CYCLE_FRAMES, Film, benchmark_videos, film, find_videos, long_films, random_scene
 from deepfake.errors import UserError
 from deepfake.faces.detector import FaceDetector
 from deepfake.video.probe import probe
@@ -46,7 +46,7 @@ def test_own_videos_stand_beside_the_films_even_under_one_name(tmp_path: Path) -
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "519.mp4").touch()
     (tmp_path / "notes.txt").touch()
-    assert listed(str(tmp_path)) == [tmp_path / "a" / "519.mp4", tmp_path / "b" / "519.mp4"]
+    assert find_videos(str(tmp_path)) == [tmp_path / "a" / "519.mp4", tmp_path / "b" / "519.mp4"]
     videos = benchmark_videos(
         folder=str(tmp_path / "films"), num_films=1, size=(160, 120), num_frames=2, input=str(tmp_path)
     )
@@ -59,7 +59,7 @@ def test_own_videos_stand_beside_the_films_even_under_one_name(tmp_path: Path) -
 )
 def test_a_missing_input_is_named(tmp_path: Path, given: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        listed([str(tmp_path / given)])
+        find_videos([str(tmp_path / given)])
 
 
 def test_nothing_to_measure_is_said(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 from omegaconf import DictConfig
 
 from benchmarks import run as benchmark
-from benchmarks.fuzz import KINDS, Ended, find_problems, render_films, run_watched
+from benchmarks.fuzz import CommandResult, find_problems, run_watched
+from benchmarks.hostile_files import KINDS, render_films
 from deepfake.errors import SomeFailed, UserError
 
 Composed = Callable[..., DictConfig]
@@ -84,20 +85,20 @@ def test_a_run_that_hangs_is_ended_and_fails_the_command(
 
 
 def test_a_status_that_no_command_has_is_a_problem(tmp_path: Path) -> None:
-    ended = run_watched(["sh", "-c", "echo printed; exit 3"], tmp_path / "printed", deadline_s=30)
-    assert (ended.status, (tmp_path / "printed").read_text()) == (3, "printed\n")
-    assert len(find_problems(ended, 0.0, [], deadline_s=30, limit_s=5)) == 1
+    result = run_watched(["sh", "-c", "echo printed; exit 3"], tmp_path / "printed", deadline_s=30)
+    assert (result.status, (tmp_path / "printed").read_text()) == (3, "printed\n")
+    assert len(find_problems(result, 0.0, [], deadline_s=30, limit_s=5)) == 1
 
 
 def test_problems_are_a_hang_a_late_file_and_a_file_without_a_row() -> None:
-    good = Ended(status=1, seconds=9.0, peak_mb=1.0, largest_mb=1.0)
+    good = CommandResult(status=1, seconds=9.0, peak_mb=1.0, largest_mb=1.0)
     assert find_problems(good, 19.0, [], deadline_s=30, limit_s=5) == []
     assert find_problems(good, 999.0, [], deadline_s=30, limit_s=None) == []
     (late,) = find_problems(good, 21.0, [], deadline_s=30, limit_s=5)
     assert "21.0 s" in late
     (lacking,) = find_problems(good, 0.0, ["a/b.mp4"], deadline_s=30, limit_s=5)
     assert "b.mp4" in lacking
-    killed = Ended(status=None, seconds=30.0, peak_mb=1.0, largest_mb=1.0)
+    killed = CommandResult(status=None, seconds=30.0, peak_mb=1.0, largest_mb=1.0)
     (hanging,) = find_problems(killed, 0.0, [], deadline_s=30, limit_s=5)
     assert "deadline_s" in hanging
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.fuzz import KINDS, MUTATIONS, kind_of, make_files, outcome_of, put, tally, unaccounted
+from benchmarks.fuzz import files_without_one_row, outcome_of, tally
+from benchmarks.hostile_files import KINDS, MUTATIONS, kind_of, make_files, put
 
 WHOLE = b"\0\0\0\x18ftypisom" + b"moovmvhdtkhdmdhdavc1stszsttsstsc".join([bytes(300)] * 3) + b"mdat" * 50
 
@@ -47,7 +48,7 @@ def test_rows_are_counted_and_files_without_exactly_one_are_told() -> None:
         "1_bits.mp4": ["TimeLimitReached: it took longer", ""],
         "3_cut.mp4": ["DecodeError: x"],
     }
-    assert unaccounted(files, reasons) == ["1_bits.mp4", "2_cut.mp4", "3_cut.mp4"]
+    assert files_without_one_row(files, reasons) == ["1_bits.mp4", "2_cut.mp4", "3_cut.mp4"]
     counts = {kind: dict(found) for kind, found in tally(files, reasons).items()}
     assert counts == {"bits": {"read": 2, "too slow": 1}, "cut": {"no row": 1}}
     assert outcome_of("MemoryLimitReached: x") == "too large"

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.baseline import usual_detector
+from benchmarks.baseline import baseline_detector
 from benchmarks.extract import Recall, face_recall, unmatched
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
@@ -53,7 +53,7 @@ def test_the_main_face_is_the_largest_that_the_baseline_is_sure_of(
     found = [(3, np.array([animal, person], np.float32), np.array([0.92, 0.99], np.float32))]
     monkeypatch.setattr("benchmarks.extract.detected", lambda *_: found)
     video = Video(key="a", path=tmp_path / "a.mp4", corpus="x", label=REAL, method="real")
-    main, kept = face_recall(store, [video], usual_detector("cpu"))
+    main, kept = face_recall(store, [video], baseline_detector("cpu"))
     assert (main.faces, main.missed) == (1, [])
     assert (kept.faces, kept.missed) == (1, [("a", 3)])
 

@@ -9,8 +9,8 @@ from torch.optim import SGD
 
 from benchmarks.bench import Bench
 from benchmarks.films import benchmark_videos
-from benchmarks.store import filled
-from benchmarks.train import Course, measure_synthetic, with_labels
+from benchmarks.store import extract_store
+from benchmarks.train import TrainingComparison, label_alternately, measure_synthetic
 from deepfake.config import build
 from deepfake.faces.settings import FaceSettings
 from deepfake.models.detector import Detector
@@ -21,31 +21,33 @@ from deepfake.records import InputSpec
 
 
 @pytest.fixture(scope="module")
-def course(composed: Callable[..., DictConfig], tmp_path_factory: pytest.TempPathFactory) -> Course:
+def comparison(
+    composed: Callable[..., DictConfig], tmp_path_factory: pytest.TempPathFactory
+) -> TrainingComparison:
     """Three batches of two windows an epoch, two epochs of which the first is not counted."""
-    folder = tmp_path_factory.mktemp("course")
+    folder = tmp_path_factory.mktemp("comparison")
     films = benchmark_videos(
         folder=str(folder / "films"), num_films=2, size=(320, 240), num_frames=24, num_workers=1
     )
-    videos, settings = with_labels(films), FaceSettings(num_clips=2)
+    videos, settings = label_alternately(films), FaceSettings(num_clips=2)
     bench = Bench(run_dir=folder, folder=folder, device="cpu", settings=settings)
-    store = filled(bench, "store", settings, videos, Executor(num_workers=0))
+    store = extract_store(bench, "store", settings, videos, Executor(num_workers=0))
     cfg = composed(
         "benchmark", "target=train", "num_workers=0", "batch_size=2", "schedule=constant", "trainer=cpu"
     )
     training = build(cfg.targets.train.training)
-    return Course(training, store, videos, batches=3, rounds=1, folder=folder, device="cpu")
+    return TrainingComparison(training, store, videos, batches=3, rounds=1, folder=folder, device="cpu")
 
 
-def test_videos_get_labels_in_turn(course: Course) -> None:
-    assert [(video.label, video.method, video.split) for video in course.videos] == [
+def test_videos_get_labels_in_turn(comparison: TrainingComparison) -> None:
+    assert [(video.label, video.method, video.split) for video in comparison.videos] == [
         (0, "real", "train"),
         (1, "fake", "train"),
     ]
 
 
 @pytest.mark.parametrize("source", ["from_store", "in_memory"])
-def test_both_loops_end_with_the_same_weights(course: Course, source: str) -> None:
+def test_both_loops_end_with_the_same_weights(comparison: TrainingComparison, source: str) -> None:
     """Without dropout, whose random numbers differ, the bare loop does the same work as ours."""
     torch.manual_seed(0)
     spec = InputSpec(size=32, margin=1.3, mean=(0,) * 3, std=(1,) * 3)
@@ -56,7 +58,7 @@ def test_both_loops_end_with_the_same_weights(course: Course, source: str) -> No
         made.append(SGD(groups, lr=0.1))
         return made[-1]
 
-    seconds = getattr(course, source)(detector, optimizer)
+    seconds = getattr(comparison, source)(detector, optimizer)
     assert {name: len(own) for name, own in seconds.items()} == {"ours": 1, "other": 1}
     bare, ours = ([p for group in one.param_groups for p in group["params"]] for one in made)
     before = list(detector.parameters())
@@ -64,10 +66,10 @@ def test_both_loops_end_with_the_same_weights(course: Course, source: str) -> No
     assert all(not any(torch.equal(p, q) for q in before if q.shape == p.shape) for p in ours if p.ndim > 1)
 
 
-def test_training_beside_synthetic_batches_is_measured_for_every_size(course: Course) -> None:
+def test_training_beside_synthetic_batches_is_measured_for_every_size(comparison: TrainingComparison) -> None:
     torch.manual_seed(0)
     figures, details = measure_synthetic(
-        course,
+        comparison,
         partial(SGD, lr=0.1),
         precision="bf16-mixed",
         sizes={"efficientnet_b0": 32, "efficientnet_b1": 32},
