@@ -70,9 +70,8 @@ def blur(image: np.ndarray, sigma_px: float) -> np.ndarray:
         return cv2.GaussianBlur(image, (0, 0), sigma_px)
     height, width = image.shape[:2]
     factor = sigma_px / 3
-    small = cv2.resize(
-        image, (int(width / factor) + 1, int(height / factor) + 1), interpolation=cv2.INTER_AREA
-    )
+    size = (int(width / factor) + 1, int(height / factor) + 1)
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     return cv2.resize(cv2.GaussianBlur(small, (0, 0), 3), (width, height), interpolation=cv2.INTER_LINEAR)
 
 
@@ -109,9 +108,6 @@ def display(light: np.ndarray) -> np.ndarray:
     light = np.maximum(light, 0)
     soft = np.where(light < 0.6, light, 0.6 + 0.4 * (1 - np.exp(-(light - 0.6) / 0.4)))
     return 255 * soft ** np.float32(1 / 2.2)
-
-
-# Light on a height field: normals, soft shadows, and skin that lets red light through.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,9 +151,8 @@ def shadow(height: np.ndarray, light: Light) -> np.ndarray:
         shift = distance * UNIT_PX / planar
         move = np.array(((1, 0, -x * shift), (0, 1, -y * shift)), np.float32)
         towards = cv2.warpAffine(height, move, height.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
-        np.maximum(
-            blocked, (towards - height - distance * z / planar) / (0.03 + 0.25 * distance), out=blocked
-        )
+        above = towards - height - distance * z / planar
+        np.maximum(blocked, above / (0.03 + 0.25 * distance), out=blocked)
     return 1 - (0.85 - 0.35 * light.softness) * blur(np.clip(blocked, 0, 1), 2 + 3 * light.softness)
 
 

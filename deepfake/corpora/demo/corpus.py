@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -45,7 +44,6 @@ def demo_corpus(
         raise UserError(f"data.num_identities={num_identities}: three splits need at least {MIN_IDENTITIES}")
     made = {"version": VERSION, "seed": seed, "num_identities": num_identities}
     clips = [Clip(root, seed, num_identities, who, clip) for who in range(num_identities) for clip in (0, 1)]
-    videos = [video for clip in clips for video in clip.videos()]
     if (root / NOTE).is_file():
         _check(root, made)
     if missing := _missing(clips):
@@ -53,96 +51,13 @@ def demo_corpus(
         with FileLock(root / ".rendering.lock"):  # of several jobs at once only the first renders
             _check(root, made)
             remove_stale(root)
-            missing = _missing(clips)
-            _render(missing, num_workers, root)
+            if missing := _missing(clips):
+                _render(missing, num_workers, root)
     if len(missing) < len(clips):
-        log.info("reusing %d demo videos in %s", len(videos) - 2 * len(missing), root)
-    official = {video.key: clip.split() for clip in clips for video in clip.videos()}
-    return Corpus(name=clips[0].corpus, videos=tuple(videos), splits={"official": official})
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """One piece of footage, written twice: real, and manipulated (clip 0: swap, clip 1: reenact)."""
-
-    root: Path
-    seed: int
-    num_identities: int
-    identity: int
-    clip: int
-
-    @property
-    def corpus(self) -> str:
-        """Name of the corpus, and the prefix of its identities."""
-        return f"demo_seed{self.seed}" if self.seed else "demo"
-
-    @property
-    def donor(self) -> int:
-        """The identity whose face is swapped in: of the same split, and of a similar skin tone."""
-        others = [
-            i for i in range(self.num_identities) if i != self.identity and self.split(i) == self.split()
-        ]
-        others.sort(key=lambda other: abs(_tone(other) - _tone(self.identity)))
-        return others[self._rng(SWAP).integers(min(3, len(others)))]
-
-    def videos(self) -> tuple[Video, Video]:
-        """The real video and the fake one."""
-        name = f"id{self.identity:02}"
-        real = self._video(f"real/{name}_{self.clip}", "real", self.identity)
-        if self.clip == 0:
-            key = f"swap/{name}_id{self.donor:02}_{self.clip}"
-            return real, self._video(key, "swap", self.identity, self.donor, partner=real.key)
-        key = f"reenact/{name}_{self.clip}"
-        return real, self._video(key, "reenact", self.identity, partner=real.key)
-
-    def render(self) -> None:
-        """Render the clip and write both files."""
-        cv2.setNumThreads(1)
-        real, fake = self.videos()
-        footage = random_footage(self._rng(FOOTAGE), person_of(self.seed, self.identity))
-        frames = list(real_frames(footage))
-        manipulated: Iterator[np.ndarray] = (
-            swapped_frames(self._rng(SWAP), footage, iter(frames), person_of(self.seed, self.donor))
-            if self.clip == 0
-            else reenacted_frames(self._rng(REENACT), footage, iter(frames))
-        )
-        write_video(real.path, frames, fps=footage.fps)
-        write_video(fake.path, manipulated, fps=footage.fps)
-
-    def _video(self, key: str, method: str, *people: int, partner: str | None = None) -> Video:
-        return Video(
-            key=key,
-            path=self.root / f"{key}.mp4",
-            corpus=self.corpus,
-            label=REAL if method == "real" else FAKE,
-            method=method,
-            identities=tuple(f"{self.corpus}:{who:02}" for who in people),
-            partner=partner,
-            clip=f"{self.corpus}:{self.identity:02}_{self.clip}",
-        )
-
-    def split(self, identity: int | None = None) -> str:
-        """Split of an identity, by default of the clip's own."""
-        who = self.identity if identity is None else identity
-        held_out = max(2, self.num_identities // 5)
-        left = self.num_identities - who
-        return "test" if left <= held_out else "val" if left <= 2 * held_out else "train"
-
-    def _rng(self, stream: int) -> np.random.Generator:
-        return np.random.default_rng([self.seed, stream, self.identity, self.clip])
-
-
-def person_of(seed: int, identity: int) -> Person:
-    """The person with this number in all demo corpora of a seed."""
-    return Person(np.random.default_rng([seed, PERSON, identity]), tone=_tone(identity))
-
-
-def _tone(identity: int) -> float:
-    return identity * TONE_STEP % 1
-
-
-def _missing(clips: list[Clip]) -> list[Clip]:
-    return [clip for clip in clips if not all(video.path.is_file() for video in clip.videos())]
+        log.info("reusing %d demo videos in %s", 2 * (len(clips) - len(missing)), root)
+    split_of = {video: clip.split() for clip in clips for video in clip.videos()}
+    official = {video.key: split for video, split in split_of.items()}
+    return Corpus(name=_name(seed), videos=tuple(split_of), splits={"official": official})
 
 
 def _check(root: Path, made: dict[str, int]) -> None:
@@ -157,9 +72,11 @@ def _check(root: Path, made: dict[str, int]) -> None:
         )
 
 
+def _missing(clips: list[Clip]) -> list[Clip]:
+    return [clip for clip in clips if not all(video.path.is_file() for video in clip.videos())]
+
+
 def _render(clips: list[Clip], num_workers: int | None, root: Path) -> None:
-    if not clips:
-        return
     with progress_bar() as progress:
         task = progress.add_task("rendering demo videos", total=2 * len(clips))
         for outcome in Executor(num_workers=num_workers).map_unordered(Clip.render, clips):
@@ -167,3 +84,78 @@ def _render(clips: list[Clip], num_workers: int | None, root: Path) -> None:
                 raise outcome.result.error
             progress.advance(task, 2)
     log.info("rendered %d demo videos into %s", 2 * len(clips), root)
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One piece of footage, written twice: real, and manipulated (clip 0: swap, clip 1: reenact)."""
+
+    root: Path
+    seed: int
+    num_identities: int
+    identity: int
+    clip: int
+
+    def split(self, identity: int | None = None) -> str:
+        """Split of an identity, by default of the clip's own."""
+        held_out = max(2, self.num_identities // 5)
+        left = self.num_identities - (self.identity if identity is None else identity)
+        return "test" if left <= held_out else "val" if left <= 2 * held_out else "train"
+
+    @property
+    def donor(self) -> int:
+        """The identity whose face is swapped in: of the same split, and of a similar skin tone."""
+        others = [
+            i for i in range(self.num_identities) if self.split(i) == self.split() and i != self.identity
+        ]
+        others.sort(key=lambda other: abs(_tone(other) - _tone(self.identity)))
+        return others[self._rng(SWAP).integers(min(3, len(others)))]
+
+    def videos(self) -> tuple[Video, Video]:
+        """The real video and the fake one."""
+        method, corpus = ("swap", "reenact")[self.clip], _name(self.seed)
+        people = [f"{who:02}" for who in (self.identity, *([self.donor] if method == "swap" else []))]
+        keys = f"real/id{people[0]}_{self.clip}", f"{method}/id{'_id'.join(people)}_{self.clip}"
+        real = Video(
+            key=keys[0],
+            path=self.root / f"{keys[0]}.mp4",
+            corpus=corpus,
+            label=REAL,
+            method="real",
+            identities=(f"{corpus}:{people[0]}",),
+            clip=f"{corpus}:{people[0]}_{self.clip}",
+        )
+        identities = tuple(f"{corpus}:{who}" for who in people)
+        fake = replace(real, key=keys[1], path=self.root / f"{keys[1]}.mp4", label=FAKE, method=method)
+        return real, replace(fake, identities=identities, partner=real.key)
+
+    def render(self) -> None:
+        """Render the clip and write both files."""
+        cv2.setNumThreads(1)
+        real, fake = self.videos()
+        footage = random_footage(self._rng(FOOTAGE), person_of(self.seed, self.identity))
+        frames = list(real_frames(footage))
+        manipulated = (
+            swapped_frames(self._rng(SWAP), footage, iter(frames), person_of(self.seed, self.donor))
+            if self.clip == 0
+            else reenacted_frames(self._rng(REENACT), footage, iter(frames))
+        )
+        write_video(real.path, frames, fps=footage.fps)
+        write_video(fake.path, manipulated, fps=footage.fps)
+
+    def _rng(self, stream: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, stream, self.identity, self.clip])
+
+
+def person_of(seed: int, identity: int) -> Person:
+    """The person with this number in all demo corpora of a seed."""
+    return Person(np.random.default_rng([seed, PERSON, identity]), tone=_tone(identity))
+
+
+def _tone(identity: int) -> float:
+    return identity * TONE_STEP % 1
+
+
+def _name(seed: int) -> str:
+    """Name of the corpus, and the prefix of its identities."""
+    return f"demo_seed{seed}" if seed else "demo"

@@ -108,7 +108,6 @@ def relief(person: Person) -> tuple[np.ndarray, np.ndarray]:
     rim = np.clip(inside / 0.3, 0, 1)
     skull = np.sqrt(np.clip(1 - (X / (1.15 * p.half_width)) ** 2 - ((Y + 0.02) / 1.22) ** 2, 0, 1))
     height = 0.62 * skull + 0.2 * np.sqrt(rim * (2 - rim))
-
     height += 0.035 * bell(Y - p.brow_y, 0.06) * bell(X, 0.4)  # brow ridge
     height -= 0.085 * pair(p.eye_x - 0.03, p.eye_y - 0.01, 0.13, 0.075)  # sockets
     height += 0.05 * pair(p.eye_x, p.eye_y, 0.085, 0.06)  # eyeballs under the lids
@@ -116,14 +115,12 @@ def relief(person: Person) -> tuple[np.ndarray, np.ndarray]:
     height -= 0.02 * pair(0.45, 0.55, 0.12, 0.12) * (1 + p.age)
     height += 0.05 * spot(0, 0.9, 0.12, 0.08)  # chin
     height += 0.05 * spot(0, p.mouth_y, 0.24, 0.13)  # the teeth behind the lips
-
     down = np.clip((Y + 0.1) / (p.nose_y + 0.1), 0, 1)  # along the nose's bridge
     fall = step(p.nose_y + 0.035 - Y, 0.035)
     bridge = (0.04 + 0.12 * down**1.4) * bell(X, 0.045 + 0.03 * down) * step(Y + 0.16, 0.1) * fall
     tip = 0.09 * spot(0, p.nose_y - 0.04, 0.055, 0.05)
     wings = 0.05 * pair(p.nose_half_width - 0.035, p.nose_y - 0.01, 0.034, 0.035)
     height += p.nose_height * (bridge + tip + wings)
-
     lips = lip_masks(p)
     height += 0.035 * blur(lips[0], 2.5) + 0.05 * blur(lips[1], 3)
     height -= 0.03 * spot(0, p.mouth_y + p.lower_lip + 0.045, 0.13, 0.025)
@@ -175,9 +172,8 @@ def paint(person: Person, rng: np.random.Generator) -> np.ndarray:
 
     upper, lower = lip_masks(p)
     rosy = linear(p.skin) * np.array((0.78, 0.36, 0.4), np.float32) + np.array((0.05, 0.0, 0.008), np.float32)
-    lip = (
-        linear(p.skin) * (1 - p.lip_redness) * np.array((0.85, 0.62, 0.62), np.float32) + rosy * p.lip_redness
-    )
+    pale = linear(p.skin) * (1 - p.lip_redness) * np.array((0.85, 0.62, 0.62), np.float32)
+    lip = pale + rosy * p.lip_redness
     lines = 1 + 0.09 * noise(rng, 1, WIDTH, 2.5)
     colour = mix(colour, lip * 0.86, 0.85 * upper)
     colour = mix(colour, lip, 0.85 * lower)
@@ -215,9 +211,7 @@ def beard_shade(person: Person) -> np.ndarray:
     p = person
     upper, lower = lip_masks(p)
     lips = np.clip(blur(np.maximum(upper, lower), 2) * 1.6, 0, 1)
-    edge = (
-        0.42 + 0.25 * step(0.55 - np.abs(X), 0.2) - 0.02 * np.cos(9 * X)
-    )  # high at the jaw, low on the cheeks
+    edge = 0.42 + 0.25 * step(0.55 - np.abs(X), 0.2) - 0.02 * np.cos(9 * X)  # low on the cheeks
     jaw = step(Y - edge, 0.09)
     moustache = step(Y - p.nose_y - 0.06, 0.03) * bell(X, 0.17) * step(p.mouth_y + 0.02 - Y, 0.05)
     chin = step(Y - p.mouth_y - p.lower_lip - 0.02, 0.04) * bell(X, 0.16)
@@ -228,9 +222,6 @@ def beard_shade(person: Person) -> np.ndarray:
     return np.clip(grown, 0, 1) * (1 - lips) * on_face
 
 
-# Hair on the scalp, behind the head, in brows and beards.
-
-
 class Layer(NamedTuple):
     """Linear colour (H, W, 3) and cover alpha (H, W) in 0..1."""
 
@@ -239,14 +230,13 @@ class Layer(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """A hair style: lengths in units. Hairline at the middle, how it drops to the sides, thickness of the
-    hair above and beside the skull, where sideburns and falling hair end, and how much it curls."""
+    """A hair style, lengths in units."""
 
-    hairline: float
-    drop: float
-    above: float
-    beside: float
-    sideburns: float
+    hairline: float  # at the middle
+    drop: float  # of the hairline to the sides
+    above: float  # thickness of the hair above the skull
+    beside: float  # … and beside it
+    sideburns: float  # where they end
     back: float  # half width of the hair behind the head beyond the face; 0 for none
     back_end: float
     curl: float
@@ -273,8 +263,7 @@ def scalp_hair(person: Person, inside: np.ndarray, light: Light, rng: np.random.
     strands = _strands(person, cut, rng)
     fray = 0.02 * strands + 0.03 * cut.curl * noise(rng, HEIGHT, WIDTH, 8)
     side = step(Y + 0.55, 0.3)
-    thickness = cut.above * (1 - side) + cut.beside * side
-    thickness = thickness * step(cut.sideburns + 0.25 - Y, 0.25)
+    thickness = (cut.above * (1 - side) + cut.beside * side) * step(cut.sideburns + 0.25 - Y, 0.25)
     lean = 0.12 * X if person.hair_style == "parted" else 0.0
     across = np.clip(np.abs(X) / person.half_width, 0, 1.2)
     hairline = cut.hairline + lean + cut.drop * across**3
@@ -299,11 +288,8 @@ def back_hair(person: Person, light: Light, rng: np.random.Generator) -> Layer |
     sway = 0.03 * np.sin(3 * Y + person.texture_seed % 7) + 0.02 * strands
     half = (person.half_width + cut.back) * np.sqrt(np.clip(1 - (np.clip(-Y, 0, 2) / 1.2) ** 2, 0, 1))
     half = half * (1 - 0.1 * np.clip(Y, 0, 2)) + sway + 0.05 * cut.curl * noise(rng, HEIGHT, WIDTH, 10)
-    alpha = (
-        step(Y + 1.2, 0.03)
-        * step(half - np.abs(X), 0.02)
-        * step(cut.back_end + 2 * sway - Y - 0.15 * X * X, 0.04)
-    )
+    alpha = step(Y + 1.2, 0.03) * step(half - np.abs(X), 0.02)
+    alpha = alpha * step(cut.back_end + 2 * sway - Y - 0.15 * X * X, 0.04)
     alpha = alpha * (1 - step(Y - 0.7, 0.12) * step(0.46 - np.abs(X), 0.08))  # falls beside the neck
     near = np.clip((np.abs(X) - 0.6 * person.half_width) / 0.4, 0, 1)
     return Layer(_lit(person.hair, strands, cut, light, 0.25 + 0.45 * near), alpha)
@@ -318,9 +304,8 @@ def brows(person: Person, rng: np.random.Generator) -> Layer:
     middle = p.brow_y - p.brow_arch * (1 - (along - 0.25) ** 2) + 0.02 * np.clip(along - 0.5, 0, 1)
     thickness = p.brow_thickness * (1 - 0.75 * np.clip(along, 0, 1) ** 1.5)
     y = middle + thickness * rng.uniform(-1, 1, num_hairs)
-    lean = np.stack(
-        (0.035 + 0.03 * np.clip(along + 0.3, 0, 1), -0.035 + 0.055 * np.clip(along + 0.85, 0, 1.5)), -1
-    )
+    out, up = 0.03 * np.clip(along + 0.3, 0, 1), 0.055 * np.clip(along + 0.85, 0, 1.5)
+    lean = np.stack((0.035 + out, -0.035 + up), -1)
     hairs = np.stack((x, y), -1)[:, None] + np.stack((np.zeros_like(lean), lean), 1)
     hairs += rng.normal(0, 0.004, hairs.shape)
     alpha = _draw_hairs(np.concatenate((hairs, hairs * (-1, 1))), 0.75)
@@ -335,13 +320,10 @@ def beard(person: Person, light: Light, rng: np.random.Generator) -> Layer | Non
         return None
     grows = beard_shade(person)
     rows, columns = np.nonzero(grows > 0.15)
-    if len(rows) == 0:
-        return None
     chosen = rng.choice(len(rows), min(1500, len(rows)), p=(density := grows[rows, columns]) / density.sum())
     start = np.stack((columns[chosen], rows[chosen]), -1) + rng.uniform(-0.5, 0.5, (len(chosen), 2))
-    lean = np.stack(
-        ((start[:, 0] - WIDTH / 2) / 30 + rng.normal(0, 1.2, len(chosen)), rng.uniform(2, 6, len(chosen))), -1
-    )
+    out = (start[:, 0] - WIDTH / 2) / 30 + rng.normal(0, 1.2, len(chosen))
+    lean = np.stack((out, rng.uniform(2, 6, len(chosen))), -1)
     alpha = _draw_hairs(np.stack((start, start + lean), 1), 0.6, in_px=True)
     alpha = np.clip(0.8 * alpha + 0.5 * grows, 0, 0.95) * step(grows - 0.12, 0.12)
     tone = 0.6 + 0.5 * np.clip(noise(rng, HEIGHT, WIDTH, 1.5), -1, 1.5)
@@ -368,9 +350,8 @@ def _strands(person: Person, cut: Cut, rng: np.random.Generator) -> np.ndarray:
 def _lit(hair: np.ndarray, strands: np.ndarray, cut: Cut, light: Light, depth: np.ndarray) -> np.ndarray:
     """Linear colour of hair: round shading, a band of gloss across the strands, dark gaps between them."""
     globe = np.sqrt(np.clip(1.6 - X * X - 0.6 * (Y + 0.1) ** 2, 0.02, None)).astype(np.float32)
-    facing = normals(blur(globe + 0.012 * (1 + cut.curl) * strands, 1)) @ np.array(
-        light.direction, np.float32
-    )
+    bumps = blur(globe + 0.012 * (1 + cut.curl) * strands, 1)
+    facing = normals(bumps) @ np.array(light.direction, np.float32)
     ring = np.hypot(X * 0.8 - 0.45 * light.direction[0], Y + 0.35)
     sheen = (1 - 0.6 * cut.curl) * bell(ring - 0.42, 0.1) * np.clip(0.6 + 0.6 * strands, 0, 2)
     tone = np.clip(0.75 + 0.3 * strands, 0.2, 1.6) * depth

@@ -96,9 +96,6 @@ def random_eyes(rng: np.random.Generator, num_frames: int, fps: float) -> list[E
     ]
 
 
-# The surroundings of the head: a room out of focus, shoulders and clothes.
-
-
 CLOTHES = (
     *((38, 44, 60), (62, 60, 64), (110, 40, 44), (52, 84, 92), (160, 150, 132)),
     *((196, 198, 204), (84, 104, 70), (128, 100, 140), (186, 128, 66), (70, 96, 150)),
@@ -169,9 +166,6 @@ def body(rng: np.random.Generator, person: Person, light: Light, unit_px: float)
     colour = skin + (fabric - skin) * cloth_alpha[..., None]
     alpha = np.maximum(neck * step(1.2 - y, 0.1), np.maximum(cloth_alpha, shoulders * neck))
     return premultiplied(display(colour), alpha)
-
-
-# All of it as one clip.
 
 
 SIZES = ((360, 360), (400, 336), (336, 400), (384, 352))  # height, width in pixels
@@ -274,87 +268,76 @@ def real_frames(footage: Footage) -> Iterator[np.ndarray]:
     return (film_frame(footage, index) for index in range(len(footage.poses)))
 
 
-# Two manipulations of a clip, with the artifacts of real ones. Both start from frames with sensor noise.
-#
-# swap: the inner face of another person with the target's expression, rendered at low resolution, matched in
-# colour and blended in, slightly misplaced in each frame. reenact: the target's own mouth region with other
-# speech, rendered at low resolution and blended in.
+# Two manipulations of a clip, with the artifacts of real ones: what a generator renders at low resolution is
+# blended in, slightly misplaced in each frame. Both start from frames with sensor noise.
 
 FACE_UNITS = 2.0  # side of the square that a generator renders, in units of the board
 
 
 def swapped_frames(
-    rng: np.random.Generator,
-    footage: Footage,
-    frames: Iterator[np.ndarray],
-    donor: Person,
-    *,
-    jitter_px: float = 1.6,
+    rng: np.random.Generator, footage: Footage, frames: Iterator[np.ndarray], donor: Person
 ) -> Iterator[np.ndarray]:
-    """Frames of the clip with the donor's inner face, (H, W, 3) uint8 each."""
+    """Frames of the clip with the donor's inner face, matched in colour, (H, W, 3) uint8 each."""
+    person = footage.head.person
     inner = copy(donor)
-    inner.hair_style, inner.glasses = "bald", footage.head.person.glasses
+    inner.hair_style, inner.glasses = "bald", person.glasses
     head = build_head(inner, footage.head.light)
     side_px = int(rng.integers(52, 85))
-    fit = cv2.getAffineTransform(to_px(donor.anchors), to_px(footage.head.person.anchors)).astype(np.float32)
-    half_width = footage.head.person.half_width
-    mask = _soft(1 - np.hypot(X / (0.82 * half_width), (Y - 0.26) / 0.6))  # brows, eyes, nose and mouth
+    fit = cv2.getAffineTransform(to_px(donor.anchors), to_px(person.anchors)).astype(np.float32)
+    # brows, eyes, nose and mouth
+    mask = _soft_mask(1 - np.hypot(X / (0.82 * person.half_width), (Y - 0.26) / 0.6))
     match = None
     for index, frame in enumerate(frames):
         board = draw_face(head, footage.mouths[index], footage.eyes[index])
         face = cv2.warpAffine(board, fit, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR)
-        patch = _misplaced(rng, footage, index, _at_resolution(face, side_px), mask, jitter_px)
+        patch = _generated(rng, footage, index, face, mask=mask, side_px=side_px, jitter_px=1.6)
         match = match or _colour_match(patch, frame)
         yield _blend(frame, patch, *match)
 
 
 def reenacted_frames(
-    rng: np.random.Generator, footage: Footage, frames: Iterator[np.ndarray], *, jitter_px: float = 1.4
+    rng: np.random.Generator, footage: Footage, frames: Iterator[np.ndarray]
 ) -> Iterator[np.ndarray]:
     """Frames of the clip with other speech in the mouth region, (H, W, 3) uint8 each."""
+    person = footage.head.person
     side_px = int(rng.integers(44, 73))
     speech = random_speech(rng, len(footage.poses), footage.fps)
-    person = footage.head.person
-    mask = _soft(1 - np.hypot(X / (1.9 * person.mouth_half_width), (Y - person.mouth_y - 0.02) / 0.32))
+    mask = _soft_mask(1 - np.hypot(X / (1.9 * person.mouth_half_width), (Y - person.mouth_y - 0.02) / 0.32))
     tint = rng.normal(1, 0.035, 3).astype(np.float32)
     for index, frame in enumerate(frames):
         board = draw_face(footage.head, speech[index], footage.eyes[index])
-        patch = _misplaced(rng, footage, index, _at_resolution(board, side_px), mask, jitter_px)
+        patch = _generated(rng, footage, index, board, mask=mask, side_px=side_px, jitter_px=1.4)
         yield _blend(frame, patch, tint, np.zeros(3, np.float32))
 
 
-def _soft(inside: np.ndarray) -> np.ndarray:
+def _soft_mask(inside: np.ndarray) -> np.ndarray:
     """Soft mask (HEIGHT, WIDTH) uint8 of where a distance to an edge is positive."""
     return (255 * blur(step(inside, 0.08).astype(np.float32), 4)).astype(np.uint8)
 
 
-def _at_resolution(board: np.ndarray, side_px: int) -> np.ndarray:
-    """A board (HEIGHT, WIDTH, 4) as from a generator that renders a face at side_px by side_px pixels."""
-    factor = side_px / (FACE_UNITS * UNIT_PX)
-    small = cv2.resize(board, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-    return cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
-
-
-def _misplaced(  # noqa: PLR0917
+def _generated(
     rng: np.random.Generator,
     footage: Footage,
     index: int,
-    face: np.ndarray,
+    board: np.ndarray,
+    *,
     mask: np.ndarray,
+    side_px: int,
     jitter_px: float,
 ) -> np.ndarray:
-    """A face and its mask in a frame, (H, W, 4) uint8, slightly off as by a face tracker."""
+    """What a generator with faces of side_px by side_px pixels makes of a board, with its mask, in a frame.
+
+    (H, W, 4) uint8, slightly off as by a face tracker.
+    """
+    factor = side_px / (FACE_UNITS * UNIT_PX)
+    small = cv2.resize(board, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    face = cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    face[..., 3] = cv2.min(mask, face[..., 3])
     pose = footage.poses[index]
     right, down = rng.normal(0, jitter_px / 2, 2)
-    pose = pose._replace(
-        x_px=pose.x_px + right,
-        y_px=pose.y_px + down,
-        roll=pose.roll + rng.normal(0, 0.006),
-        scale=pose.scale * (1 + rng.normal(0, 0.006)),
-    )
-    solid = cv2.min(mask, face[..., 3])
-    board = cv2.merge([*cv2.split(face[..., :3]), solid])
-    return in_frame(board, footage.head.depth, pose, footage.room.shape[:2])
+    roll, scale = pose.roll + rng.normal(0, 0.006), pose.scale * (1 + rng.normal(0, 0.006))
+    pose = pose._replace(x_px=pose.x_px + right, y_px=pose.y_px + down, roll=roll, scale=scale)
+    return in_frame(face, footage.head.depth, pose, footage.room.shape[:2])
 
 
 def _colour_match(patch: np.ndarray, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -89,11 +89,8 @@ def _ears(person: Person, light: Light, inside: np.ndarray) -> Layer:
     out = np.abs(X) - middle
     sideways, upright = out / (0.5 * size), (Y - 0.1 + 0.25 * out) / size
     distance = np.hypot(sideways, upright * (1 + 0.25 * np.clip(upright, 0, 1)))
-    rim = (
-        0.05 * bell(distance - 0.78, 0.16)
-        + 0.12 * np.sqrt(np.clip(1 - distance, 0, 1))
-        - 0.09 * bell(distance, 0.3)
-    )
+    rim = 0.05 * bell(distance - 0.78, 0.16) + 0.12 * np.sqrt(np.clip(1 - distance, 0, 1))
+    rim = rim - 0.09 * bell(distance, 0.3)
     flush = linear(person.skin) * np.array((1.0, 0.78, 0.74), np.float32)
     albedo = np.broadcast_to(flush, (HEIGHT, WIDTH, 3))
     lit = shade(albedo, blur(rim.astype(np.float32), 1.2), light, gloss=0.04)
@@ -125,9 +122,6 @@ def _glasses(person: Person, light: Light) -> np.ndarray | None:
     return premultiplied(colour, alpha)
 
 
-# A face in motion: what the eyes and the mouth do at one moment, drawn over the still head.
-
-
 class Mouth(NamedTuple):
     """jaw: how far the lips part, in units. wide: -1 pursed to 1 spread. smile: 0..1."""
 
@@ -148,7 +142,10 @@ class Eyes(NamedTuple):
 def draw_face(head: Head, mouth: Mouth, eyes: Eyes) -> np.ndarray:
     """The head with an expression, (H, W, 4) uint8 premultiplied."""
     board = head.still.copy()
-    _move_brows(board, head, eyes)
+    part = part_between(-0.62, -0.5, 0.62, -0.05)
+    x, y = axes(part)
+    lift = eyes.brow * np.clip(bell(y - head.person.brow_y, 0.09) * step(0.58 - np.abs(x), 0.06), 0, 1)
+    board[part] = _pull(board, part, np.zeros_like(lift), lift)
     _draw_mouth(board, head, mouth)
     for side in (-1, 1):
         _draw_eye(board, head, eyes, side)
@@ -158,14 +155,6 @@ def draw_face(head: Head, mouth: Mouth, eyes: Eyes) -> np.ndarray:
         keep = 255 - glass[..., 3:].astype(np.uint16)
         board[part] = (board[part] * keep // 255 + glass).clip(0, 255).astype(np.uint8)
     return board
-
-
-def _move_brows(board: np.ndarray, head: Head, eyes: Eyes) -> None:
-    part = part_between(-0.62, -0.5, 0.62, -0.05)
-    x, y = axes(part)
-    weight = bell(y - head.person.brow_y, 0.09) * step(0.58 - np.abs(x), 0.06)
-    lift = eyes.brow * np.clip(weight, 0, 1)
-    board[part] = _pull(board, part, np.zeros_like(lift), lift)
 
 
 def _draw_mouth(board: np.ndarray, head: Head, mouth: Mouth) -> None:
@@ -194,13 +183,7 @@ def _draw_mouth(board: np.ndarray, head: Head, mouth: Mouth) -> None:
 
 
 def _draw_cavity(
-    board: np.ndarray,
-    head: Head,
-    part: Part,
-    *,
-    top: np.ndarray,
-    bottom: np.ndarray,
-    across: np.ndarray,
+    board: np.ndarray, head: Head, part: Part, *, top: np.ndarray, bottom: np.ndarray, across: np.ndarray
 ) -> None:
     """Teeth, tongue and the dark between the lips' edges top and bottom, (h, w) in units."""
     x, y = axes(part)
@@ -209,15 +192,13 @@ def _draw_cavity(
     ambient = head.light.ambient + 0.45 * head.light.key
     colour = np.broadcast_to(np.array((0.035, 0.012, 0.01), np.float32), (*open_here.shape, 3))
     tongue = step(y - bottom + 0.055 - 0.03 * (1 - across), 0.03) * step(gap - 0.07, 0.04) * (1 - across**2)
-    colour = (
-        colour + (np.array((0.3, 0.085, 0.08), np.float32) * ambient - colour) * (0.8 * tongue)[..., None]
-    )
+    colour = mix(colour, np.array((0.3, 0.085, 0.08), np.float32) * ambient, 0.8 * tongue)
     seam = 1 - 0.28 * bell(np.sin(np.pi * x / 0.062), 0.16)
     round_off = np.clip(1 - 0.75 * across**2, 0, 1)
     upper = step(head.person.mouth_y + 0.028 + 0.006 * np.cos(np.pi * 2 * x / 0.062) - y, 0.012)
     lower = step(y - bottom + 0.022, 0.01) * step(gap - 0.11, 0.03) * 0.6
     enamel = np.array((0.78, 0.72, 0.62), np.float32) * ambient * (seam * round_off)[..., None]
-    colour = colour + (enamel - colour) * np.clip(upper + lower, 0, 1)[..., None]
+    colour = mix(colour, enamel, np.clip(upper + lower, 0, 1))
     shadow = 1 - 0.55 * bell(y - top, 0.025)
     _cover(board, part, display(colour * shadow[..., None]), open_here)
 
@@ -244,11 +225,11 @@ def _draw_eye(board: np.ndarray, head: Head, eyes: Eyes, side: int) -> None:
     ball = np.clip(1.05 - 0.55 * u**2, 0, 1) * (1 - 0.5 * bell(dy - lid, 0.022))
     white: np.ndarray = np.array((0.74, 0.68, 0.64), np.float32)
     corner = np.clip(-u - 0.8, 0, 1) * 5
-    white = white + (np.array((0.62, 0.3, 0.27), np.float32) - white) * np.clip(corner, 0, 1)[..., None]
+    white = mix(white, np.array((0.62, 0.3, 0.27), np.float32), np.clip(corner, 0, 1))
     rings = linear(p.iris) * (1.5 - 0.75 * r[..., None].clip(0, 1) + 0.5 * bell(r - 0.55, 0.1)[..., None])
     rings = rings * (1 - 0.75 * step(r - 0.93, 0.12))[..., None]
     rings = rings * (1 - 0.96 * step(0.42 - r, 0.08))[..., None]
-    colour = white + (rings - white) * step(1 - r, 0.08)[..., None]
+    colour = mix(white, rings, step(1 - r, 0.08))
     glint_x, glint_y = 0.028 * head.light.direction[0], 0.03 * head.light.direction[1] - 0.008
     glint = bell(np.hypot(dx - gaze_x - glint_x, dy - gaze_y - glint_y), 0.0115)
     shown = colour * (light * ball[..., None]) + 0.85 * np.clip(1.4 * glint, 0, 1)[..., None]
@@ -257,12 +238,8 @@ def _draw_eye(board: np.ndarray, head: Head, eyes: Eyes, side: int) -> None:
     near = step(1.08 - np.abs(u), 0.06)
     lash = bell(dy - lid + 0.004, 0.0105 + 0.005 * np.clip(u, 0, 1)) * near * 0.85
     under = 0.3 * bell(dy - low, 0.008) * near * np.clip(u + 0.6, 0, 1)
-    crease = (
-        0.42
-        * bell(dy - wide_open + 0.042 - 0.012 * (1 - eyes.lids), 0.0095)
-        * near
-        * np.clip(eyes.lids + 0.25, 0, 1)
-    )
+    crease = 0.42 * bell(dy - wide_open + 0.042 - 0.012 * (1 - eyes.lids), 0.0095) * near
+    crease = crease * np.clip(eyes.lids + 0.25, 0, 1)
     dark = np.minimum(linear(p.skin) * 0.16, 0.03)
     _cover(board, part, display(np.broadcast_to(dark, shown.shape)), np.clip(lash + under, 0, 1))
     fold = display(linear(p.skin) * np.array((0.3, 0.2, 0.18), np.float32) * light)
