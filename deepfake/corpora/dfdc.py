@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,18 +84,12 @@ def _parts(root: Path) -> list[Path]:
     Some archives unpack one level deeper: dfdc_train_part_00.zip contains dfdc_train_part_0.
     """
 
-    def by_number(folder: Path) -> dict[int, list[Path]]:
-        numbers: dict[int, list[Path]] = {}
-        for path in sorted(path for path in folder.glob("dfdc_train_part_*") if path.is_dir()):
-            found = re.search(r"_(\d+)$", path.name)
-            numbers.setdefault(int(found[1]) if found else 0, []).append(path)
-        return numbers
+    def numbered(folder: Path) -> list[tuple[int, Path]]:
+        paths = sorted(path for path in folder.glob("dfdc_train_part_*") if path.is_dir())
+        digits = [path.name.rpartition("_")[2] for path in paths]
+        return sorted((int(d) if d.isdigit() else 0, path) for d, path in zip(digits, paths, strict=True))
 
-    return [
-        by_number(part).get(number, [part])[0]
-        for number, parts in sorted(by_number(root).items())
-        for part in parts
-    ]
+    return [dict(reversed(numbered(part))).get(number, part) for number, part in numbered(root)]
 
 
 def _metadata(folder: Path) -> dict[str, tuple[int, str | None]]:

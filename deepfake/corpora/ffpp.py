@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deepfake.corpora import corpus
-from deepfake.corpora.corpus import Corpus, FolderCount, Listing, count, list_folder, read_json, wrong_root
+from deepfake.corpora.corpus import Corpus, Listing, count, list_folder, read_json, wrong_root
 from deepfake.errors import UserError
 from deepfake.records import FAKE, REAL, SPLITS, Video
 
@@ -66,27 +66,33 @@ def ffpp_corpus(
         raise _nothing(root, compression)
     corpus.warn_of_gaps("FaceForensics++", root, listings.values())
     lists = read_lists(root, split_dir, complete=num_videos > 500)
-    masks = {
-        method: list_folder(root, f"{method}/masks", [_masks_folder(method)], GRAMMARS[method])
-        for method in methods
-    }
+    masks = {}
+    for method in methods:
+        place = f"manipulated_sequences/{method}/masks/videos"
+        masks[method] = list_folder(root, f"{method}/masks", [place], GRAMMARS[method])
     dfd = sum(len(listing.files) for source, listing in listings.items() if source in ("actors", DFD))
     if dfd:
         log.warning("%s has no official split: all its %d videos, real and fake, are in test", DFD, dfd)
     videos = tuple(_videos(listings, masks, "raw" if compression == "c0" else compression, lists.recordings))
     placed = videos if lists.split_of or dfd == num_videos else ()
+    splits_of = {
+        video.key: {"test" if i.startswith("dfd:") else lists.split_of.get(i) for i in video.identities}
+        for video in placed
+    }
+    names = {"youtube": [f"{number:03}" for number in range(1000)]} | dict.fromkeys(METHODS[:5], lists.fakes)
     return Corpus(
         name=f"ffpp_{'raw' if compression == 'c0' else compression}",
         videos=videos,
         validates=True,
-        splits={"official": {video.key: _official_split(video, lists.split_of) for video in placed}},
+        splits={"official": {key: splits.pop() for key, splits in splits_of.items() if len(splits) == 1}},
         unavailable={"official": LISTS_ADVICE.format(root=root)},
-        counts=tuple(_counts(listings, masks, lists.fakes)),
+        counts=tuple(
+            count(own, EXPECTED.get(source, 1000), names.get(source, ()))
+            for source, listing in listings.items()
+            for own in (listing, masks.get(source))
+            if own is listing or (own and own.path)
+        ),
     )
-
-
-def _masks_folder(method: str) -> str:
-    return f"manipulated_sequences/{method}/masks/videos"
 
 
 def _list_source(root: Path, compression: str, source: str) -> Listing:
@@ -129,24 +135,6 @@ def _videos(
                 footage=footage if len(footage) == len(people) else (),
                 mask=masks[source].files.get(stem) if fake else None,
             )
-
-
-def _official_split(video: Video, split_of: Mapping[str, str]) -> str | None:
-    """The split in which the pair lists have all ids of a video; None if it is not one split."""
-    if video.identities[0].startswith("dfd:"):
-        return "test"
-    splits = {split_of.get(person) for person in video.identities}
-    return splits.pop() if len(splits) == 1 else None
-
-
-def _counts(
-    listings: Mapping[str, Listing], masks: Mapping[str, Listing], fakes: Sequence[str]
-) -> Iterator[FolderCount]:
-    """Videos and masks of each source, compared with the dataset's numbers."""
-    names = {"youtube": [f"{number:03}" for number in range(1000)]} | dict.fromkeys(METHODS[:5], fakes)
-    for source, listing in listings.items():
-        for own in (listing, masks[source]) if source in masks and masks[source].path else (listing,):
-            yield count(own, EXPECTED.get(source, 1000), names.get(source, ()))
 
 
 def _nothing(root: Path, compression: str) -> UserError:

@@ -70,14 +70,19 @@ def split_by_group(
         placed[name] += Counter(video.label for video in members)
         split_of.update(dict.fromkeys((video.key for video in members), name))
 
+    def fullness(members: list[Video], name: str) -> float:
+        """How full a split is with a group added, by its classes and, with little weight, by all videos."""
+        need, have, share = Counter(video.label for video in members), placed[name], shares[name]
+        by_class = sum(num * (have[label] + num) / (share * totals[label]) for label, num in need.items())
+        return by_class + 0.01 * (have + need).total() / (share * totals.total())
+
     for rank, name in enumerate(shares):
         # large groups for train, small ones for the others
         for members in _starters(waiting[::-1] if rank else waiting, len(shares) - 1 - rank):
             place(members, name)
             waiting.remove(members)
     for members in waiting:
-        need = Counter(video.label for video in members)
-        place(members, min(shares, key=lambda name: _fullness(need, placed[name], totals, shares[name])))
+        place(members, min(shares, key=lambda name: fullness(members, name)))
     return split_of
 
 
@@ -103,12 +108,6 @@ def _starters(waiting: Sequence[list[Video]], num_later: int) -> Sequence[list[V
         return [waiting[both]]
     enough = len(waiting) - len(first) >= num_later
     return [waiting[place] for place in first.values()] if enough else waiting[:1]
-
-
-def _fullness(need: Counter[int], have: Counter[int], totals: Counter[int], share: float) -> float:
-    """How full a split is with a group added, by its classes and, with little weight, by all videos."""
-    by_class = sum(count * (have[label] + count) / (share * totals[label]) for label, count in need.items())
-    return by_class + 0.01 * (have + need).total() / (share * totals.total())
 
 
 def carve_validation(videos: Sequence[Video], seed: int) -> tuple[dict[str, str], str]:

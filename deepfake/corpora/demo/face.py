@@ -108,6 +108,7 @@ def relief(person: Person) -> tuple[np.ndarray, np.ndarray]:
     rim = np.clip(inside / 0.3, 0, 1)
     skull = np.sqrt(np.clip(1 - (X / (1.15 * p.half_width)) ** 2 - ((Y + 0.02) / 1.22) ** 2, 0, 1))
     height = 0.62 * skull + 0.2 * np.sqrt(rim * (2 - rim))
+
     height += 0.035 * bell(Y - p.brow_y, 0.06) * bell(X, 0.4)  # brow ridge
     height -= 0.085 * pair(p.eye_x - 0.03, p.eye_y - 0.01, 0.13, 0.075)  # sockets
     height += 0.05 * pair(p.eye_x, p.eye_y, 0.085, 0.06)  # eyeballs under the lids
@@ -115,12 +116,14 @@ def relief(person: Person) -> tuple[np.ndarray, np.ndarray]:
     height -= 0.02 * pair(0.45, 0.55, 0.12, 0.12) * (1 + p.age)
     height += 0.05 * spot(0, 0.9, 0.12, 0.08)  # chin
     height += 0.05 * spot(0, p.mouth_y, 0.24, 0.13)  # the teeth behind the lips
+
     down = np.clip((Y + 0.1) / (p.nose_y + 0.1), 0, 1)  # along the nose's bridge
     fall = step(p.nose_y + 0.035 - Y, 0.035)
     bridge = (0.04 + 0.12 * down**1.4) * bell(X, 0.045 + 0.03 * down) * step(Y + 0.16, 0.1) * fall
     tip = 0.09 * spot(0, p.nose_y - 0.04, 0.055, 0.05)
     wings = 0.05 * pair(p.nose_half_width - 0.035, p.nose_y - 0.01, 0.034, 0.035)
     height += p.nose_height * (bridge + tip + wings)
+
     lips = lip_masks(p)
     height += 0.035 * blur(lips[0], 2.5) + 0.05 * blur(lips[1], 3)
     height -= 0.03 * spot(0, p.mouth_y + p.lower_lip + 0.045, 0.13, 0.025)
