@@ -1,43 +1,26 @@
-from pathlib import Path
+from typing import Any
+
+from corpus_videos import make_video as video
 
 from deepfake.corpora.leakage import Footprint, Share, audit, leaks, overlap
 from deepfake.records import Video
 
 
-def real(clip: str, person: str, split: str, *, film: str = "") -> Video:
-    return Video(
-        key=f"real/{clip}",
-        path=Path(clip),
-        corpus="x",
-        label=0,
-        method="real",
-        identities=(person,),
-        clip=clip,
-        footage=(film,) if film else (),
-        split=split,
-    )
+def real(clip: str, person: str, split: str, **known: Any) -> Video:
+    return video(f"real/{clip}", 0, person, clip=clip, split=split, **known)
 
 
 def fake(clip: str, target: str, source: str, split: str) -> Video:
-    return Video(
-        key=f"fake/{clip}_{source}",
-        path=Path(clip),
-        corpus="x",
-        label=1,
-        method="swap",
-        identities=(target, source),
-        clip=clip,
-        split=split,
-    )
+    return video(f"fake/{clip}_{source}", 1, target, source, clip=clip, split=split)
 
 
 VIDEOS = (
-    real("a1", "a", "train", film="film"),
+    real("a1", "a", "train", footage=("film",)),
     fake("a2", "a", "b", "train"),
     fake("c1", "c", "b", "val"),
     fake("a1", "a", "b", "test"),  # pair and real clip of train
     fake("a3", "b", "a", "test"),  # the pair turned round is another pair
-    real("a2", "a", "test", film="film"),  # train has a fake of this clip
+    real("a2", "a", "test", footage=("film",)),  # train has a fake of this clip
     real("d1", "d", "test"),
     real("c1", "c", "test"),  # val has a fake of this clip
 )
@@ -60,10 +43,8 @@ def test_every_measure_counts_what_it_says() -> None:
 
 
 def test_a_video_of_which_nothing_is_known_is_known_again_by_its_key() -> None:
-    trained = [Video(key=f"real/{n}", path=Path(), corpus="folder", label=0, method="real") for n in range(3)]
-    assert overlap(Footprint.of(trained[:2]), trained)["unnamed"] == Share(
-        2, 3, ("folder/real/0", "folder/real/1")
-    )
+    trained = [video(f"real/{n}", 0) for n in range(3)]
+    assert overlap(Footprint.of(trained[:2]), trained)["unnamed"] == Share(2, 3, ("x/real/0", "x/real/1"))
 
 
 def test_leaks_are_told_in_words() -> None:

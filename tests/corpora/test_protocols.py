@@ -2,19 +2,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from corpus_videos import make_video as video
 
 from deepfake.corpora.corpus import Corpus
 from deepfake.corpora.leakage import audit
-from deepfake.corpora.protocols import apply_protocol, describe
+from deepfake.corpora.protocols import Protocol, apply_protocol, describe, join
 from deepfake.errors import UserError
 from deepfake.records import Video
-
-
-def video(key: str, label: int, *people: str, clip: str | None = None) -> Video:
-    method = "swap" if label else "real"
-    return Video(
-        key=key, path=Path(key), corpus="x", label=label, method=method, identities=people, clip=clip
-    )
 
 
 def couples(num: int) -> tuple[Video, ...]:
@@ -193,3 +187,33 @@ def test_people_that_leave_no_three_splits_are_an_error() -> None:
 def test_two_videos_of_one_key_are_never_listed() -> None:
     with pytest.raises(ValueError, match="1 keys stand for two videos, such as a"):
         Corpus(name="x", videos=(video("a", 0), video("a", 1)))
+
+
+FFPP = Protocol(
+    name="ffpp_c23/official", videos=(video("youtube/1", 0, split="train", path=Path("/real/1")),)
+)
+DFO = Protocol(
+    name="deeperforensics/ffpp",
+    videos=(
+        video("end/1", 1, split="train", partner="youtube/1"),
+        video("youtube/1", 0, split="train", path=Path("/real/1")),
+    ),
+    dropped={"end/2": "why"},
+    notes=("mind",),
+)
+
+
+def test_keys_and_methods_keep_their_corpus_and_a_shared_file_counts_once() -> None:
+    joint = join({"ffpp": FFPP, "dfo": DFO})
+    assert [(v.key, v.method, v.partner) for v in joint.videos] == [
+        ("dfo/end/1", "dfo:swap", "ffpp/youtube/1"),
+        ("ffpp/youtube/1", "real", None),
+    ]
+    assert joint.name == "ffpp_c23/official + deeperforensics/ffpp"
+    assert (joint.dropped, joint.notes) == ({"dfo/end/2": "why"}, ("dfo: mind",))
+
+
+def test_a_shared_file_in_two_splits_is_refused() -> None:
+    other = replace(DFO, videos=tuple(replace(v, split="test") for v in DFO.videos))
+    with pytest.raises(UserError, match=r"/real/1 is in train of ffpp and in test of dfo: .*protocol=ffpp"):
+        join({"ffpp": FFPP, "dfo": other})

@@ -1,20 +1,18 @@
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from corpus_videos import make_video as video
+from hypothesis import given
+from hypothesis import strategies as st
 
+from deepfake.corpora import splits
 from deepfake.corpora.corpus import identities_of
-from deepfake.corpora.splits import components, links_of, split_by_group
+from deepfake.corpora.splits import components, largest_disjoint, links_of, split_by_group
 from deepfake.errors import UserError
-from deepfake.records import Video
-
-
-def video(key: str, label: int, *people: str, partner: str | None = None) -> Video:
-    method = "fake" if label else "real"
-    return Video(
-        key=key, path=Path(key), corpus="x", label=label, method=method, identities=people, partner=partner
-    )
+from deepfake.records import FAKE, REAL, SPLITS, Video
 
 
 def split(videos: list[Video], seed: int) -> list[Video]:
@@ -140,3 +138,102 @@ def test_train_gets_both_classes_if_they_are_not_enough_for_all(sizes: list[tupl
 def test_too_few_groups_for_three_splits_are_an_error() -> None:
     with pytest.raises(UserError, match="2 groups"):
         split([video("a", 0), video("b", 1)], seed=0)
+
+
+# What holds for any corpus.
+
+PEOPLE = st.integers(0, 11)
+SEEDS = st.integers(0, 5)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _short_search() -> Iterator[None]:
+    """What holds of a split holds however long the best one was searched for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(splits, "STARTS", 4)
+        yield
+
+
+@st.composite
+def some_videos(draw: st.DrawFn) -> list[Video]:
+    """Reals of a person each, swaps of two, fakes of unknown people, some with footage or a partner."""
+    reals = [
+        video(f"real/{place}", REAL, f"x:{who}", clip=None if clip is None else f"x:{clip}")
+        for place, (who, clip) in enumerate(
+            draw(st.lists(st.tuples(PEOPLE, st.none() | st.integers(0, 20)), min_size=1, max_size=20))
+        )
+    ]
+    partners = st.none() | st.sampled_from([real.key for real in reals])
+    fakes = [
+        video(f"fake/{place}", FAKE, *(f"x:{who}" for who in people), partner=partner)
+        for place, (people, partner) in enumerate(
+            draw(st.lists(st.tuples(st.lists(PEOPLE, max_size=2), partners), max_size=20))
+        )
+    ]
+    return draw(st.permutations([*reals, *fakes]))
+
+
+def crossing(videos: list[Video], split_of: dict[str, str]) -> list[str]:
+    """Everything that ties videos of two splits together."""
+    seen = defaultdict(set)
+    for one in videos:
+        if one.key in split_of:
+            for link in links_of(one):
+                seen[link].add(split_of[one.key])
+    return [link for link, found in seen.items() if len(found) > 1]
+
+
+@given(videos=some_videos(), seed=SEEDS)
+def test_no_person_and_no_footage_is_in_two_splits_and_none_is_empty(videos: list[Video], seed: int) -> None:
+    groups = set(components([links_of(one) for one in videos]))
+    if len(groups) < len(SPLITS):
+        with pytest.raises(UserError, match="too few"):
+            split_by_group(videos, seed=seed)
+        return
+    split_of = split_by_group(videos, seed=seed)
+    assert set(split_of) == {one.key for one in videos}
+    assert set(split_of.values()) == set(SPLITS)
+    assert crossing(videos, split_of) == []
+
+
+@given(videos=some_videos(), seed=SEEDS)
+def test_a_split_does_not_depend_on_the_order_of_videos(videos: list[Video], seed: int) -> None:
+    ordered = sorted(videos, key=lambda one: one.path, reverse=True)
+    assert largest_disjoint(videos, seed=seed) == largest_disjoint(ordered, seed=seed)
+    if len(set(components([links_of(one) for one in videos]))) >= len(SPLITS):
+        assert split_by_group(videos, seed=seed) == split_by_group(ordered, seed=seed)
+
+
+@given(videos=some_videos(), seed=SEEDS)
+def test_the_largest_disjoint_split_keeps_all_reals_and_lets_nobody_cross(
+    videos: list[Video], seed: int
+) -> None:
+    split_of = largest_disjoint(videos, seed=seed)
+    assert {one.key for one in videos if one.label == REAL} <= set(split_of) <= {one.key for one in videos}
+    assert set(split_of.values()) <= set(SPLITS)
+    people = defaultdict(set)
+    for one in videos:
+        if one.key in split_of:
+            for who in one.identities:
+                people[who].add(split_of[one.key])
+    assert [who for who, splits in people.items() if len(splits) > 1] == []
+
+
+@given(links=st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=3), min_size=1, max_size=12))
+def test_items_are_in_one_group_if_a_chain_of_links_ties_them_and_only_then(links: list[list[str]]) -> None:
+    groups = components(links)
+    together = [{place} for place in range(len(links))]
+    for _ in links:  # as slow as can be: joined until nothing more joins
+        together = [
+            set().union(
+                *(
+                    together[other]
+                    for other in range(len(links))
+                    if other == place or any(set(links[p]) & set(links[other]) for p in own)
+                )
+            )
+            for place, own in enumerate(together)
+        ]
+    assert [{p for p, group in enumerate(groups) if group == groups[own]} for own in range(len(links))] == (
+        together
+    )
