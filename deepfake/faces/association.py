@@ -16,7 +16,7 @@ import numpy as np
 from scipy.ndimage import correlate1d
 from scipy.optimize import linear_sum_assignment
 
-from deepfake.faces.video_faces import square_around, within
+from deepfake.faces.video_faces import clamp, square_around
 from deepfake.records import Detections
 from deepfake.video.decode import frame_size, resized_yuv
 
@@ -34,7 +34,7 @@ def face_histogram(frames: Sequence[np.ndarray], place: int, box: np.ndarray) ->
     """Histogram of a face (1024,) float32: frames (H, W, 3) uint8 RGB, box (4,) xyxy in pixels of one."""
     height, width = frame_size(frames, place)
     x0, y0, side = square_around(box, REACH)
-    part = within(y0, y0 + side, height), within(x0, x0 + side, width)
+    part = clamp(y0, y0 + side, height), clamp(x0, x0 + side, width)
     # averages over the whole of a large face would take ten times as long
     yuv = resized_yuv(frames, place, (2 * SIDE_PX, 2 * SIDE_PX), part, interpolation=cv2.INTER_LINEAR)
     yuv = cv2.resize(yuv, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)

@@ -25,9 +25,9 @@ from deepfake.faces.tracker import Shot, Tracker, box_array
 from deepfake.faces.video_faces import (
     SCHEMA,
     VideoFaces,
-    around,
-    cut,
+    crop_square,
     encode_jpeg,
+    region_of,
     smooth,
     square_around,
     to_table,
@@ -228,12 +228,12 @@ def cut_crops(
         if not here:
             continue
         squares = [square_around(boxes[track, step], settings.margin) for track, _ in here]
-        rows, columns = around(squares, frame_size(frames.rgb, step))
+        rows, columns = region_of(squares, frame_size(frames.rgb, step))
         rgb = rgb_region(frames.rgb, step, (rows, columns))
         for (track, which), square in zip(here, squares, strict=True):
             box, found = boxes[track, step], detections[step]
             x0, y0, side = square
-            crop = cut(rgb, (x0 - columns.start, y0 - rows.start, side), settings.max_crop_px)
+            crop = crop_square(rgb, (x0 - columns.start, y0 - rows.start, side), settings.max_crop_px)
             row = {
                 "track": track,
                 "step": step,

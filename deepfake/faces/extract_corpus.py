@@ -13,6 +13,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 from rich.filesize import decimal
 from rich.progress import TextColumn
 
@@ -240,14 +241,8 @@ def estimation_order(videos: Sequence[Video]) -> list[Video]:
     """The videos; if they are many, a few of all sizes come first, from which the rest is estimated."""
     if not needs_estimate(len(videos)):
         return list(videos)
-
-    def file_bytes(place: int) -> int:
-        try:
-            return videos[place].path.stat().st_size
-        except OSError:
-            return 0
-
-    by_size = sorted(range(len(videos)), key=file_bytes)
+    sizes = [video.path.stat().st_size if video.path.exists() else 0 for video in videos]
+    by_size = np.argsort(sizes, kind="stable").tolist()
     step = len(videos) / NUM_ESTIMATED_FROM
     first = [by_size[int((turn + 0.5) * step)] for turn in range(NUM_ESTIMATED_FROM)]
     return [videos[place] for place in dict.fromkeys([*first, *range(len(videos))])]

@@ -5,7 +5,6 @@ FaceForensics++ manipulates one face of a video and does not say which; its mask
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,13 +56,13 @@ def choose(faces: VideoFaces, *, rule: str, partner: VideoFaces | None = None) -
     if not faces.track_rows:
         return Choice(None, "")
     if rule == "mask" and faces.mask_shares:
-        best = first_largest(faces.mask_shares)
+        best = int(np.argmax(faces.mask_shares))
         held = faces.mask_shares[best] >= MIN_MASK_SHARE
         return Choice(best if held else None, "mask", faces.mask_shares)
     if rule == "partner" and partner is not None:
         overlaps = partner_overlaps(faces, partner)
         if any(overlaps):
-            return Choice(first_largest(overlaps), "partner", overlaps)
+            return Choice(int(np.argmax(overlaps)), "partner", overlaps)
     return Choice(0, "size")
 
 
@@ -130,8 +129,3 @@ def partner_overlaps(faces: VideoFaces, partner: VideoFaces) -> tuple[float, ...
 def scale_of(faces: VideoFaces, *, width: int, height: int) -> np.ndarray:
     """(4,) float32 that takes boxes of the faces' video to a picture of this size in pixels."""
     return np.tile(np.array([width / faces.info.width, height / faces.info.height], np.float32), 2)
-
-
-def first_largest(values: Sequence[float]) -> int:
-    """Index of the largest value; of equal ones the first, which is the larger face."""
-    return max(range(len(values)), key=values.__getitem__)

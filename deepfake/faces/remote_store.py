@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Stamp = list[Any]
-"""By what a changed file is told: bytes, and a version; either may be unknown."""
+"""Size in bytes and version of a file, by which a change is noticed; either may be unknown."""
 
 MAX_THREADS = 16
 PAUSES_S = (1.0, 4.0)  # before the second and the third attempt
@@ -105,14 +105,9 @@ class Remote(NamedTuple):
     root: str
     name: str
 
-    @property
-    def is_http(self) -> bool:
-        """Whether its files have web addresses, and thus cannot be listed."""
-        return "http" in self.fs.protocol
-
     def path_of(self, name: str) -> str:
         """Where a file of the store is."""
-        if not self.is_http:
+        if "http" not in self.fs.protocol:
             return f"{self.root.rstrip('/')}/{name}"
         root, mark, query = self.root.partition("?")
         return f"{root.rstrip('/')}/{quote(name)}{mark}{query}"
@@ -134,7 +129,8 @@ def connect(url: str) -> Remote:
 def list_remote(remote: Remote, keys: Sequence[str]) -> tuple[dict[str, Stamp], dict[str, str]]:
     """Stamps by key of the files that are there, and reasons by key of those videos that have none."""
     try:
-        there = web_stamps(remote, keys) if remote.is_http else listed_stamps(remote, keys)
+        # files with web addresses cannot be listed
+        there = (web_stamps if "http" in remote.fs.protocol else listed_stamps)(remote, keys)
         absent = [key for key in keys if key not in there]
         reasons = manifest_reasons(remote) if absent else {}
     except Exception as err:

@@ -26,7 +26,7 @@ class FaceSettings:
     short_side_px: frames are reduced to this short side for detection only. min_face_px: smallest face
     looked for, in the reduced frame. min_score: detections below it are dropped.
     detect_every: frames of a clip from one detection to the next; the boxes between are interpolated where
-    the two agree (see sparse.py), else every frame is detected, as all are with 1.
+    the two agree, else every frame is detected, as all are with 1.
     min_agreement: IoU of the two boxes of a face at which they agree.
     min_iou: overlap at which two boxes of neighbouring frames are one face. max_gap_frames: sampled frames
     a track may miss within a clip. max_jump: distance from clip to clip, in face sides, that is still one
@@ -61,15 +61,8 @@ class FaceSettings:
     jpeg_quality: int = 95
 
     def __post_init__(self) -> None:
-        for name in (
-            "num_clips",
-            "clip_frames",
-            "short_side_px",
-            "min_face_px",
-            "detect_every",
-            "smooth_frames",
-            "max_crop_px",
-        ):
+        counts = "num_clips clip_frames short_side_px min_face_px detect_every smooth_frames max_crop_px"
+        for name in counts.split():
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"faces.{name}={value}: must be at least 1")
@@ -81,7 +74,7 @@ class FaceSettings:
             value = getattr(self, name)
             if value is not None and value <= 0:  # costs are measured in these
                 raise UserError(f"faces.{name}={value}: must be above 0")
-        if len({value is None for value in (self.look_near, self.look_far)}) == 2:
+        if (self.look_near is None) != (self.look_far is None):
             raise UserError(
                 f"faces.look_near={self.look_near}, faces.look_far={self.look_far}: set both, or both to null"
             )

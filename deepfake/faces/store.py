@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -119,7 +120,7 @@ class FaceStore:
     def has(self, key: str, source: Path, *, overwrite: bool = False) -> bool:
         """Whether the faces of this video file are here, whole.
 
-        Those of another file under the same key, told by its size, are not. Raises UserError if they were
+        Those of another file under the same key, which its size shows, are not. Raises UserError if they were
         made with other settings, unless such are to be overwritten.
         """
         path = self.path_of(key)
@@ -204,7 +205,7 @@ def row_of_faces(faces: VideoFaces, main_face: str, partner: VideoFaces | None) 
     sides = faces.table.column("square").combine_chunks().values.to_numpy()[2::3]
     return {name: getattr(faces.info, name) for name in ("num_frames", "fps", "width", "height")} | {
         "sampled_frames": len(faces.sampled),
-        "face_frames": faces.num_face_frames,
+        "face_frames": len(np.unique(faces.column("frame"))),
         "tracks": [
             {"track": track, "frames": len(rows), "side_px": float(sides[rows].mean()), "share": share}
             for track, (rows, share) in enumerate(zip(faces.track_rows, shares, strict=True))

@@ -58,7 +58,7 @@ class Tracker:
         self.look_near, self.look_far = settings.look_near or 0.0, settings.look_far or 0.0
         self.tracks: list[Track] = []
         self.last_boxes: list[np.ndarray] = []  # of each track so far, by position
-        self.num_cuts = 0
+        self.shot_index = 0
         self.last_scene: np.ndarray | None = None
         self.known_histograms: dict[tuple[int, bytes], np.ndarray] = {}  # of the present shot
 
@@ -98,30 +98,30 @@ class Tracker:
 
     def follow(self, shot: Shot, detections: Sequence[Detections]) -> list[tuple[int, Tracklet]]:
         """Tracklets of the next shot, and the number of the track that each goes on with."""
-        link = partial(
+        track = partial(
             track_shot,
             detections,
             min_iou=self.settings.min_iou,
             max_gap_frames=self.settings.max_gap_frames,
         )
         if self.by_position:
-            tracklets = link(None)
+            tracklets = track(None)
             return list(zip(self.join_by_position(tracklets, detections), tracklets, strict=True))
 
         def appearance(step: int, which: int) -> np.ndarray:
             return self.appearance(shot, step, detections[step].boxes[which])
 
-        self.num_cuts += shot.is_new
+        self.shot_index += shot.is_new
         covers = [covered(found.boxes) for found in detections]
         tracklets = [
             piece
-            for tracklet in link(appearance)
+            for tracklet in track(appearance)
             for piece in split_changed(
                 tracklet, covers, appearance, max_change=self.look_near, max_step=self.look_far
             )
         ]
         stretches = [
-            stretch_of(tracklet, shot.frames, detections, covers, appearance, cuts=self.num_cuts)
+            stretch_of(tracklet, shot.frames, detections, covers, appearance, shot=self.shot_index)
             for tracklet in tracklets
         ]
         self.known_histograms.clear()
@@ -177,13 +177,13 @@ class Tracker:
 class Stretch:
     """What joining needs to know about one tracklet.
 
-    first_s, last_s: time in the video. cuts: how many lie before it. first_box, last_box: (4,) pixels. speed:
+    first_s, last_s: time in the video. shot: its index in the video. first_box, last_box: (4,) pixels. speed:
     (4,) pixels a second at its end. appearances: (L, D) float32. clear: nobody was before the face in them.
     """
 
     first_s: float
     last_s: float
-    cuts: int
+    shot: int
     first_box: np.ndarray
     last_box: np.ndarray
     speed: np.ndarray
@@ -192,7 +192,7 @@ class Stretch:
 
     def moved(self, later: Stretch) -> float:
         """Face sides from here to a later stretch, or from where it would have moved to; inf after a cut."""
-        if later.cuts != self.cuts:
+        if later.shot != self.shot:
             return np.inf
         gap_s = later.first_s - self.last_s
         there = self.last_box + self.speed * (gap_s if gap_s <= EXTRAPOLATED_S else 0)
@@ -253,7 +253,7 @@ def stretch_of(
     covers: Sequence[np.ndarray],
     appearance: HistogramOf,
     *,
-    cuts: int,
+    shot: int,
 ) -> Stretch:
     """What joining wants to know of a tracklet."""
     first, last = min(tracklet), max(tracklet)
@@ -263,7 +263,7 @@ def stretch_of(
     return Stretch(
         first_s=float(frames.time_s[first]),
         last_s=float(frames.time_s[last]),
-        cuts=cuts,
+        shot=shot,
         first_box=detections[first].boxes[tracklet[first]],
         last_box=detections[last].boxes[tracklet[last]],
         speed=speed_of(recent) * ((last - min(recent)) / duration_s if duration_s else 0),

@@ -69,11 +69,6 @@ class VideoFaces:
         """Every row's smoothed box, (R, 4) float32."""
         return self.table.column("box").combine_chunks().values.to_numpy().reshape(-1, 4)
 
-    @property
-    def num_face_frames(self) -> int:
-        """Sampled frames on which at least one face was tracked."""
-        return len(np.unique(self.column("frame")))
-
     def column(self, name: str) -> np.ndarray:
         """A column of numbers as (R,) array."""
         return self.table.column(name).to_numpy()
@@ -95,25 +90,21 @@ class VideoFaces:
         }
         return put_metadata(self.table, about)
 
-    @classmethod
-    def from_table(cls, table: pa.Table) -> VideoFaces:
-        """Inverse of with_metadata."""
-        about = read_metadata(table.schema)
-        shares = about["mask_shares"]
-        return cls(
-            table,
-            VideoInfo(**about["info"]),
-            FaceSettings.from_dict(about["settings"]),
-            tuple(about["sampled"]),
-            None if shares is None else tuple(shares),
-            about["source_bytes"],
-        )
-
 
 def read_faces(path: Path) -> VideoFaces:
     """A file of such a table, memory-mapped: crops are read from the disk when they are needed."""
     with pa.memory_map(str(path)) as source:
-        return VideoFaces.from_table(pa.ipc.open_file(source).read_all())
+        table = pa.ipc.open_file(source).read_all()
+    about = read_metadata(table.schema)
+    shares = about["mask_shares"]
+    return VideoFaces(
+        table,
+        VideoInfo(**about["info"]),
+        FaceSettings.from_dict(about["settings"]),
+        tuple(about["sampled"]),
+        None if shares is None else tuple(shares),
+        about["source_bytes"],
+    )
 
 
 def to_table(rows: list[dict[str, Any]]) -> pa.Table:
@@ -136,8 +127,8 @@ def put_metadata(table: pa.Table, about: dict[str, Any]) -> pa.Table:
 def file_of(key: str) -> str:
     """A key's file below a store's root: "a/b" -> "faces/a/b.arrow".
 
-    Names that no disk would take are cut, and told apart by a hash. Raises UserError for a key that leads
-    out of the store.
+    Names that are too long for a disk are shortened, and a hash keeps them distinct. Raises UserError for a
+    key that leads out of the store.
     """
     parts = PurePosixPath(key).parts
     if not parts or key.startswith("/") or ".." in parts or "\0" in key:
@@ -171,21 +162,21 @@ def square_around(box: np.ndarray, margin: float) -> tuple[int, int, int]:
     return round(float(centre[0] - side / 2)), round(float(centre[1] - side / 2)), side
 
 
-def around(squares: Sequence[tuple[int, int, int]], size: tuple[int, int]) -> tuple[slice, slice]:
+def region_of(squares: Sequence[tuple[int, int, int]], size: tuple[int, int]) -> tuple[slice, slice]:
     """Rows and columns of a frame (height, width) that hold squares, as far as it reaches."""
     x0, y0, side = np.array(squares).T
     height, width = size
-    rows = within(int(y0.min()), int((y0 + side).max()), height)
-    return rows, within(int(x0.min()), int((x0 + side).max()), width)
+    rows = clamp(int(y0.min()), int((y0 + side).max()), height)
+    return rows, clamp(int(x0.min()), int((x0 + side).max()), width)
 
 
-def within(start: int, stop: int, size: int) -> slice:
+def clamp(start: int, stop: int, size: int) -> slice:
     """The part of start to stop that lies in 0 to size, at least one place."""
     first = min(max(start, 0), size - 1)
     return slice(first, max(min(stop, size), first + 1))
 
 
-def cut(frame: np.ndarray, square: tuple[int, int, int], max_px: int) -> np.ndarray:
+def crop_square(frame: np.ndarray, square: tuple[int, int, int], max_px: int) -> np.ndarray:
     """The square of frame (H, W, 3) uint8, reduced to max_px if larger, never enlarged.
 
     What lies outside the frame repeats its edge.

@@ -32,6 +32,7 @@ from deepfake.parallel.pool import (
     set_threads,
 )
 
+START_WORKERS = "dask worker {} --nthreads 1 --nworkers N"
 CONNECT_S = 10
 PATIENCE_S = 5  # without any worker, before that is logged
 SAME_VERSIONS = (
@@ -80,15 +81,10 @@ def connected(address: str) -> Iterator[Any]:
         except (OSError, ValueError, ImportError) as err:
             raise UserError(
                 f"parallel.address={address}: no Dask scheduler answers ({err}); start one with "
-                f"`dask scheduler` and workers with `{worker_command(address)}`"
+                f"`dask scheduler` and workers with `{START_WORKERS.format(address)}`"
             ) from err
         with client:
             yield client
-
-
-def worker_command(address: str) -> str:
-    """How a user starts workers that suit us."""
-    return f"dask worker {address} --nthreads 1 --nworkers N"
 
 
 class ClusterRun:
@@ -96,6 +92,7 @@ class ClusterRun:
 
     def __init__(self, client: Any, address: str, function: Callable[[Any], Any]) -> None:
         self.client, self.address, self.function = client, address, cloudpickle.dumps(function)
+        self.start_workers = START_WORKERS.format(address)
         self.done: SimpleQueue[Any] = SimpleQueue()
 
     def outcomes(self, items: Sequence[Any], *, alone: bool = False) -> Iterator[Outcome[Any, Any]]:
@@ -113,7 +110,7 @@ class ClusterRun:
                     future = self.done.get(timeout=PATIENCE_S)
                 except Empty:
                     if not (warned or self.num_workers()):
-                        log.warning("waiting for workers: `%s` starts some", worker_command(self.address))
+                        log.warning("waiting for workers: `%s` starts some", self.start_workers)
                         warned = True
                     continue
                 yield Outcome(running.pop(future.key)[0], self.result(future))
@@ -158,7 +155,7 @@ class ClusterRun:
             unfit = next((worker for worker, answer in found.items() if isinstance(answer, Exception)), "")
             raise UserError(
                 f"worker {unfit} differs from this process ({err}): start it in the same "
-                f"environment, `uv sync --frozen`, then `{worker_command(self.address)}`"
+                f"environment, `uv sync --frozen`, then `{self.start_workers}`"
             ) from err
 
     def lost(self) -> UserError:

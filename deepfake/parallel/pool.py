@@ -1,9 +1,8 @@
 """A function over many items, in worker processes of this machine; a failure is a result too.
 
 Every worker is a process with a pipe of its own, and a thread here waits for it and watches its time and
-memory. Whatever an item does to its process therefore costs that item alone. ProcessPoolExecutor cannot
-promise that: it waits for ever for a worker that is killed while it sends a result, loses a worker's exit
-status when two threads read it at once, and has no way to report progress.
+memory. Whatever an item does to its process therefore costs that item alone. ProcessPoolExecutor waits for
+ever for a worker that is killed while it sends a result, and has no way to report progress.
 """
 
 from __future__ import annotations

@@ -18,7 +18,9 @@ def clip_indices(num_frames: int, *, num_clips: int | None, clip_frames: int) ->
         return chunks(np.arange(num_frames), clip_frames)
     length = min(clip_frames, num_frames)
     count = max(1, min(num_clips, num_frames // max(length, 1)))
-    return [start + np.arange(length) for start in spread_starts(num_frames - length, count)]
+    last = num_frames - length
+    starts = np.linspace(0, last, count).round().astype(np.int64) if count > 1 else [last // 2]
+    return [start + np.arange(length) for start in starts]
 
 
 def key_frame_clips(
@@ -77,11 +79,6 @@ def timed_clip_indices(
 def chunks(frames: np.ndarray, length: int) -> list[np.ndarray]:
     """Frame indices in chunks of this length; the last may be shorter."""
     return [frames[start : start + length] for start in range(0, len(frames), length)]
-
-
-def spread_starts(last: int, count: int) -> list[int]:
-    """Starts from 0 to last, evenly spread; half-way if there is only one."""
-    return [int(start) for start in np.linspace(0, last, count).round()] if count > 1 else [last // 2]
 
 
 def nearest(time_s: np.ndarray, wanted_s: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from deepfake.data.dataset import Batch, StoredCrops, WindowDataset, WindowSampl
 from deepfake.data.distortions import Distort
 from deepfake.errors import UserError
 from deepfake.faces.store import FaceStore
-from deepfake.faces.video_faces import cut
+from deepfake.faces.video_faces import crop_square
 from deepfake.records import InputSpec, Window
 
 Composed = Callable[..., Any]
@@ -36,7 +36,7 @@ def test_a_point_of_the_full_frame_is_found_where_fit_shows_it(
 ) -> None:
     frame = np.zeros((400, 400, 3), np.uint8)
     frame[100:108, 130:138] = 255  # its middle lies at (134, 104)
-    crop = fit(cut(frame, square, 160), spec(size), stored_margin=1.6)
+    crop = fit(crop_square(frame, square, 160), spec(size), stored_margin=1.6)
     weight = crop[..., 0].astype(float)
     y, x = np.indices(weight.shape) + 0.5
     seen = [(x * weight).sum() / weight.sum(), (y * weight).sum() / weight.sum()]

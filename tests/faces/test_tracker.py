@@ -107,12 +107,12 @@ def test_a_cut_parts_a_clip_and_the_clips_beside_it(tracker: Tracker) -> None:
 
 
 def test_behind_a_cut_looks_must_agree_more_closely() -> None:
-    def stretch(first_s: float, cuts: int, looks: np.ndarray) -> Stretch:
+    def stretch(first_s: float, index: int, looks: np.ndarray) -> Stretch:
         box = np.array(box_at(20), np.float32)
         return Stretch(
             first_s=first_s,
             last_s=first_s + 1,
-            cuts=cuts,
+            shot=index,
             first_box=box,
             last_box=box,
             speed=np.zeros(4, np.float32),
@@ -126,12 +126,12 @@ def test_behind_a_cut_looks_must_agree_more_closely() -> None:
     distances = (0.1, 0.2, 0.3)
     cosines = [1 - d**2 for d in distances]
     others = [np.array([c, (1 - c**2) ** 0.5]) for c in cosines]
-    for cuts, allowed in ((0, [True, True, False]), (1, [True, False, False])):
-        later = [stretch(2, cuts, other) for other in others]
+    for index, allowed in ((0, [True, True, False]), (1, [True, False, False])):
+        later = [stretch(2, index, other) for other in others]
         cost = join_cost([track], later, max_jump=1.5, look_near=0.25, look_far=0.18)
         assert np.isfinite(cost[0]).tolist() == allowed
         # the place counts for half as much at most, and after a cut in full
-        assert cost[0, 0] == pytest.approx(0.1 / 0.25 + (0.5 if cuts else 0), abs=1e-5)
+        assert cost[0, 0] == pytest.approx(0.1 / 0.25 + (0.5 if index else 0), abs=1e-5)
     beside = [stretch(0.5, 0, known)]
     assert np.isinf(join_cost([track], beside, max_jump=1.5, look_near=0.25, look_far=0.18)).all()
 

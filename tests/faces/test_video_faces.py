@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from deepfake.faces.video_faces import cut, decode_jpeg, encode_jpeg, smooth, square_around
+from deepfake.faces.video_faces import crop_square, decode_jpeg, encode_jpeg, smooth, square_around
 
 
 def test_smoothing_leaves_steady_motion_and_the_ends_alone() -> None:
@@ -20,13 +20,13 @@ def test_a_square_is_centred_on_the_box_with_the_margin_of_its_longer_side() -> 
 
 def test_a_cut_inside_the_frame_copies_its_pixels() -> None:
     frame = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
-    assert np.array_equal(cut(frame, (5, 3, 10), max_px=64), frame[3:13, 5:15])
+    assert np.array_equal(crop_square(frame, (5, 3, 10), max_px=64), frame[3:13, 5:15])
 
 
 def test_a_cut_over_the_edge_repeats_the_edge() -> None:
     frame = np.zeros((4, 4, 3), np.uint8)
     frame[0, 0] = 200
-    crop = cut(frame, (-2, -2, 4), max_px=64)
+    crop = crop_square(frame, (-2, -2, 4), max_px=64)
     assert crop.shape == (4, 4, 3)
     assert (crop[:3, :3] == 200).all()
     assert (crop[3, 3] == 0).all()
@@ -34,13 +34,13 @@ def test_a_cut_over_the_edge_repeats_the_edge() -> None:
 
 def test_a_cut_is_reduced_to_the_cap_and_never_enlarged() -> None:
     frame = np.zeros((100, 100, 3), np.uint8)
-    assert cut(frame, (0, 0, 80), max_px=40).shape == (40, 40, 3)
-    assert cut(frame, (0, 0, 20), max_px=40).shape == (20, 20, 3)
+    assert crop_square(frame, (0, 0, 80), max_px=40).shape == (40, 40, 3)
+    assert crop_square(frame, (0, 0, 20), max_px=40).shape == (20, 20, 3)
 
 
 def test_a_square_outside_the_frame_is_an_error() -> None:
     with pytest.raises(ValueError, match="outside"):
-        cut(np.zeros((10, 10, 3), np.uint8), (20, 20, 5), max_px=40)
+        crop_square(np.zeros((10, 10, 3), np.uint8), (20, 20, 5), max_px=40)
 
 
 def test_jpeg_keeps_colour_at_full_resolution() -> None:
