@@ -7,13 +7,13 @@ extract_faces: filling a store, prediction and the app; prediction and the app u
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from time import perf_counter
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -40,7 +40,6 @@ from deepfake.video.sampling import clip_indices, key_frame_clips, timed_clip_in
 CROP_BYTES_IN_MEMORY = 256 * 2**20
 ROWS_PER_BATCH = 256
 
-Item = TypeVar("Item")
 Row = dict[str, Any]
 
 
@@ -90,10 +89,8 @@ def extract_faces(
     sampled: list[int] = []
     rows: list[Row] = []
     with SpooledTemporaryFile(max_size=CROP_BYTES_IN_MEMORY, dir=str(into.parent)) as crops:
-        decoded = timer.each("decode", clips)
-        for clip, first_step, shot in number_shots(
-            decoded, tracker, timer, unbroken=settings.num_clips is None
-        ):
+        unbroken = settings.num_clips is None
+        for clip, first_step, shot in number_shots(clips, tracker, timer, unbroken=unbroken):
             sampled += shot.frames.index.tolist()
             with timer.stage("detect"):
                 detections, detected = detect_clip(
@@ -145,18 +142,6 @@ class StageTimer:
         finally:
             self.seconds[name] += perf_counter() - start
 
-    def each(self, name: str, items: Iterable[Item]) -> Iterator[Item]:
-        """Yield the items; add the time that it takes to get each one."""
-        iterator = iter(items)
-        while True:
-            with self.stage(name):
-                try:
-                    item = next(iterator)
-                except StopIteration:
-                    return
-            yield item
-            del item  # it may be big: free it before the next one is made
-
 
 def sample_clips(path: Path, settings: FaceSettings, limits: Limits) -> tuple[VideoInfo, Iterator[Frames]]:
     """Facts about the file, and an iterator that decodes its sampled clips one by one."""
@@ -188,7 +173,7 @@ def sample_clips(path: Path, settings: FaceSettings, limits: Limits) -> tuple[Vi
 
 
 def number_shots(
-    clips: Iterable[Frames], tracker: Tracker, timer: StageTimer, *, unbroken: bool
+    clips: Iterator[Frames], tracker: Tracker, timer: StageTimer, *, unbroken: bool
 ) -> Iterator[tuple[int, int, Shot]]:
     """Clip number, step of the first frame, and frames of each shot; every shot counts as a clip of its own.
 
@@ -196,7 +181,11 @@ def number_shots(
     unless there is a shot boundary. The consumer must release a shot before it asks for the next one.
     """
     clip, step = -1, 0
-    for frames in clips:
+    while True:
+        with timer.stage("decode"):
+            frames = next(clips, None)
+        if frames is None:
+            return
         with timer.stage("follow"):
             shots = tracker.shots(frames)
         del frames
@@ -249,10 +238,10 @@ def cut_crops(
 
 def rank_tracks(rows: list[Row]) -> list[Row]:
     """Rows ordered by track, clip and step, tracks renumbered by their total face area, largest first."""
-    area: dict[int, float] = {}
+    area: dict[int, float] = defaultdict(float)
     for row in rows:
         x0, y0, x1, y1 = row["box"]
-        area[row["track"]] = area.get(row["track"], 0.0) + (x1 - x0) * (y1 - y0)
+        area[row["track"]] += (x1 - x0) * (y1 - y0)
     rank = {track: place for place, track in enumerate(sorted(area, key=lambda t: (-area[t], t)))}
     ranked = [row | {"track": rank[row["track"]]} for row in rows]
     return sorted(ranked, key=lambda row: (row["track"], row["clip"], row["step"]))
