@@ -26,7 +26,7 @@ from deepfake.prediction.explain import EXPLANATIONS, with_heat
 from deepfake.prediction.outputs import explainable
 from deepfake.prediction.predictor import middle_row, predict_faces
 from deepfake.reports.annotate import write_annotated
-from deepfake.reports.prediction_page import ModelFacts, write_video_page
+from deepfake.reports.predictions import ModelFacts, write_video_page
 from deepfake.scoring.prediction import Prediction
 from deepfake.video import probe as files
 

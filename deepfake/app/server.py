@@ -21,7 +21,6 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -34,7 +33,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deepfake.app.jobs import Job, Queue, QueueFull
 from deepfake.app.uploads import FORM_BYTES, MB, Refused, receive, too_large
-from deepfake.reports.prediction_page import ModelFacts
+from deepfake.reports.html import environment
+from deepfake.reports.predictions import ModelFacts
 
 LOOPBACK = frozenset(["127.0.0.1", "localhost", "::1"])
 POLICY = (
@@ -78,7 +78,8 @@ def make_app(
                 await task
 
     api = Api(queue, max_bytes=max_bytes)
-    page = render("index.html.j2", about=about, queue=queue, max_mb=max_bytes / MB, max_seconds=max_seconds)
+    template = environment("deepfake.app").get_template("index.html.j2")
+    page = template.render(about=about, queue=queue, max_mb=max_bytes / MB, max_seconds=max_seconds)
 
     async def index(_: Request) -> Response:
         return HTMLResponse(page)
@@ -215,18 +216,6 @@ def describe_job(job: Job, queue: Queue) -> dict[str, Any]:
         values |= {name: value for name, value in job.result.items() if name != "files"}
         values["files"] = {name: f"/api/videos/{job.id}/{name}" for name in names}
     return values
-
-
-def render(template: str, **values: Any) -> str:
-    """A template of app/templates with values."""
-    environment = Environment(
-        loader=PackageLoader("deepfake.app", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(template).render(**values)
 
 
 async def error_response(_: Request, err: Exception) -> Response:

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from torch import Tensor, nn
 from torch.export import Dim, export, save
 from torch.export._patches import register_lstm_while_loop_decomposition
@@ -29,7 +28,7 @@ from deepfake.prediction.onnx_detector import (
     WINDOW_FEATURES,
     package,
 )
-from deepfake.reports.html import number
+from deepfake.reports.html import environment, number
 from deepfake.training.checkpoint import KEY, Checkpoint
 
 NOTES = "deepfake.json"
@@ -289,16 +288,8 @@ RATES = {
 
 def write_card(folder: Path, name: str, card: Mapping[str, Any]) -> tuple[Path, Path]:
     """Write <name>.card.md and <name>.card.json into a folder; card: plain values, see make_card."""
-    environment = Environment(
-        loader=PackageLoader("deepfake.reports", "templates"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-    environment.filters["number"] = number
-    text = environment.get_template("model_card.md.j2").render(card=card, rates=rates(card["metrics"]))
+    template = environment().get_template("model_card.md.j2")
+    text = template.render(card=card, rates=rates(card["metrics"])) + "\n"
     files = folder / f"{name}.card.md", folder / f"{name}.card.json"
     write_text(files[0], text)
     write_json(files[1], card)

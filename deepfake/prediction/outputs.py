@@ -15,11 +15,9 @@ from deepfake.prediction.predictor import middle_row
 from deepfake.scoring.prediction import Prediction
 
 if TYPE_CHECKING:  # what makes pages, copies and heat maps is imported when one is asked for
-    from deepfake.reports.prediction_page import ModelFacts
+    from deepfake.reports.predictions import ModelFacts
 
 log = logging.getLogger(__name__)
-
-FOLDER = "files"
 
 
 @dataclass(frozen=True)
@@ -50,9 +48,9 @@ class FileOutputs:
 
         A copy that cannot be made, since the video breaks where no frame was looked at, is only warned of.
         """
-        from deepfake.reports.prediction_page import page_name, write_video_page
+        from deepfake.reports.predictions import PAGES_FOLDER, page_name, write_video_page
 
-        folder, name = self.run_dir / FOLDER, page_name(prediction.file)
+        folder, name = self.run_dir / PAGES_FOLDER, page_name(prediction.file)
         folder.mkdir(parents=True, exist_ok=True)
         copy = ""
         if self.annotate:
@@ -90,11 +88,3 @@ def explainable(detector: LoadedDetector) -> Detector:
             f"{detector.path} was made of"
         )
     return detector.detector
-
-
-def page_of(run_dir: Path, prediction: Prediction) -> str:
-    """Path of a file's page within the run folder, empty if it has none."""
-    from deepfake.reports.prediction_page import page_name
-
-    page = f"{FOLDER}/{page_name(prediction.file)}.html"
-    return page if (run_dir / page).is_file() else ""

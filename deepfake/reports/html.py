@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from rich import box
 from rich.console import Console
@@ -106,31 +107,39 @@ def clock(time_s: float, *, digits: int = 2) -> str:
     return f"{hours}:{minutes:02}:{seconds}" if hours else f"{minutes}:{seconds}"
 
 
+def time_range(start_s: float, end_s: float) -> str:
+    """0:01.00–0:02.50, or a single time if both would read the same."""
+    start, end = clock(start_s), clock(end_s)
+    return start if start == end else f"{start}–{end}"
+
+
 def write_page(path: Path, template: str, **values: Any) -> None:
     """Fill a template of reports/templates with values."""
-    write_text(path, page_template(template).render(**values))
+    write_text(path, environment().get_template(template).render(**values))
 
 
 def stream_page(path: Path, template: str, **values: Any) -> None:
     """Like write_page, but the values may be iterators over more than fits into memory."""
-    stream = page_template(template).stream(**values)
+    stream = environment().get_template(template).stream(**values)
     stream.enable_buffering(64)
     with atomic_path(path) as part, part.open("w", encoding="utf-8") as file:
         file.writelines(stream)
 
 
-def page_template(name: str) -> Template:
-    """A template of reports/templates; values are escaped, and a missing value is an error."""
-    environment = Environment(
-        loader=PackageLoader("deepfake.reports", "templates"),
-        autoescape=True,
+@cache
+def environment(package: str = "deepfake.reports") -> Environment:
+    """The templates of a package: values are escaped, but in Markdown; a missing value is an error."""
+    found = Environment(
+        loader=PackageLoader(package, "templates"),
+        autoescape=lambda name: name is None or ".md" not in name,
         undefined=StrictUndefined,
         finalize=_with_visible_controls,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["with_interval"] = with_interval
-    return environment.get_template(name)
+    for function in (with_interval, number, person, clock, time_range, image_uri):
+        found.globals[function.__name__] = function
+    return found
 
 
 def _with_visible_controls(value: Any) -> Any:

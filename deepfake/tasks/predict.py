@@ -26,7 +26,7 @@ from deepfake.parallel.pool import keep_freed_memory, progress_bar
 from deepfake.prediction.detector import LoadedDetector
 from deepfake.prediction.inputs import InputFile, collect
 from deepfake.prediction.journal import Journal
-from deepfake.prediction.outputs import FileOutputs, explainable, page_of
+from deepfake.prediction.outputs import FileOutputs, explainable
 from deepfake.prediction.predictor import ScoredFile, predict_files
 from deepfake.scoring.aggregate import TRACK_RULES, WINDOW_RULES
 from deepfake.scoring.decision import Decision
@@ -48,7 +48,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     Each file is written down as it is finished, and what is finished is reported however the run ends.
     Raises Stopped if the disk is full, KeyboardInterrupt if interrupted, both with how to go on.
     """
-    from deepfake.reports.prediction_page import ModelFacts
+    from deepfake.reports.predictions import ModelFacts
 
     keep_freed_memory()
     config, device = to_plain(cfg), pick_device(cfg.parallel.device)
@@ -165,8 +165,7 @@ def write_reports(
     run_dir: Path, header: Mapping[str, Any], journal: Journal, files: Sequence[InputFile]
 ) -> int:
     """Everything in the run folder that tells of all files, as far as they are finished; how many failed."""
-    from deepfake.reports.prediction_page import ModelFacts, Tally, write_index_page
-    from deepfake.reports.predictions import SCHEMA, write_predictions
+    from deepfake.reports.predictions import SCHEMA, ModelFacts, write_index_page, write_predictions
 
     done = [entry for found in files if (entry := journal.entries.get(str(found.path)))]
     failed = sum(not entry.ok for entry in done)
@@ -177,13 +176,8 @@ def write_reports(
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     write_predictions(run_dir, {"schema": SCHEMA, **counts, **header}, journal.predictions(files))
-    write_index_page(
-        run_dir / "report.html",
-        journal.predictions(files),
-        tally=Tally.of(journal.predictions(files)),
-        model=ModelFacts.from_header(header),
-        page_of=partial(page_of, run_dir),
-    )
+    model, predictions = ModelFacts.from_header(header), partial(journal.predictions, files)
+    write_index_page(run_dir / "report.html", predictions, model=model)
     return failed
 
 

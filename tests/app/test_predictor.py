@@ -19,7 +19,7 @@ from deepfake.app.uploads import Limits
 from deepfake.errors import DecodeError, UserError
 from deepfake.prediction.detector import load_detector
 from deepfake.prediction.predictor import predict_faces
-from deepfake.reports.prediction_page import ModelFacts
+from deepfake.reports.predictions import ModelFacts
 from deepfake.tasks.app import make_predictor
 from deepfake.video.write import write_video
 

@@ -15,7 +15,7 @@ from deepfake.app.jobs import Queue
 from deepfake.app.server import HEADERS, is_own_name, make_app
 from deepfake.errors import UserError
 from deepfake.parallel.pool import MemoryLimitReached, TimeLimitReached
-from deepfake.reports.prediction_page import ModelFacts
+from deepfake.reports.predictions import ModelFacts
 
 ABOUT = ModelFacts(
     checkpoint="best.ckpt", threshold=0.645, threshold_origin="fitted on «demo»", undetermined_margin=0.1

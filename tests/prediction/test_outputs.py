@@ -19,7 +19,7 @@ from deepfake.prediction import outputs as artifacts
 from deepfake.prediction.detector import LoadedDetector
 from deepfake.prediction.explain import with_heat
 from deepfake.prediction.predictor import predict_video
-from deepfake.reports.prediction_page import ModelFacts, page_name
+from deepfake.reports.predictions import ModelFacts, page_name
 from deepfake.tasks import predict
 from deepfake.video.probe import scan
 from deepfake.video.write import write_timed_video

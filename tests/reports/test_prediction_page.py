@@ -1,3 +1,4 @@
+import re
 import tracemalloc
 from base64 import b64decode
 from collections.abc import Callable, Iterator
@@ -10,10 +11,9 @@ import pytest
 
 from deepfake.faces.video_faces import decode_jpeg, encode_jpeg
 from deepfake.reports.html import image_uri
-from deepfake.reports.prediction_page import (
-    SHOT_PX,
+from deepfake.reports.predictions import (
+    PAGES_FOLDER,
     ModelFacts,
-    Tally,
     fact_text,
     file_facts,
     page_name,
@@ -97,6 +97,9 @@ def two(make_track: MakeTrack) -> Prediction:
     )
 
 
+PORTRAITS = {0: jpeg(), 1: jpeg()}
+
+
 def opened(look: Callable[..., Any], path: Path) -> None:
     for width in (1280, 400):
         seen = look(path, width=width)
@@ -106,7 +109,14 @@ def opened(look: Callable[..., Any], path: Path) -> None:
 def test_a_page_tells_verdict_prob_threshold_people_times_faces_and_facts(
     tmp_path: Path, two: Prediction
 ) -> None:
-    write_video_page(tmp_path / "page.html", two, model=MODEL, index="../report.html", annotated="a b.mp4")
+    write_video_page(
+        tmp_path / "page.html",
+        two,
+        model=MODEL,
+        portraits=PORTRAITS,
+        index="../report.html",
+        annotated="a b.mp4",
+    )
     text = (tmp_path / "page.html").read_text()
     for part in (
         "prob 0.900",
@@ -136,8 +146,10 @@ def test_a_page_tells_verdict_prob_threshold_people_times_faces_and_facts(
 
 def test_names_are_text_and_never_markup(tmp_path: Path, two: Prediction) -> None:
     nasty = replace(two, file="x/<script>alert(1)<!-- \"'&.mp4", about={"<i>": "<u>"})
-    write_video_page(tmp_path / "page.html", nasty, model=replace(MODEL, checkpoint="<em>"))
-    write_index_page(tmp_path / "report.html", [nasty], tally=Tally.of([nasty]), model=MODEL)
+    write_video_page(
+        tmp_path / "page.html", nasty, model=replace(MODEL, checkpoint="<em>"), portraits=PORTRAITS
+    )
+    write_index_page(tmp_path / "report.html", lambda: [nasty], model=MODEL)
     for name in ("page.html", "report.html"):
         text = (tmp_path / name).read_text()
         assert "<script" not in text
@@ -149,8 +161,8 @@ def test_both_pages_open_without_errors_requests_or_sideways_scrolling(
     tmp_path: Path, look: Callable[..., Any], two: Prediction
 ) -> None:
     long = replace(two, file="cases/" + "verylongname" * 12 + ".mp4", about={**two.about, "sha256": "0" * 64})
-    write_video_page(tmp_path / "page.html", long, model=ModelFacts.from_header(HEADER))
-    write_index_page(tmp_path / "report.html", [long, two], tally=Tally.of([long, two]), model=MODEL)
+    write_video_page(tmp_path / "page.html", long, model=ModelFacts.from_header(HEADER), portraits=PORTRAITS)
+    write_index_page(tmp_path / "report.html", lambda: [long, two], model=MODEL)
     opened(look, tmp_path / "page.html")
     opened(look, tmp_path / "report.html")
 
@@ -192,27 +204,26 @@ def test_each_verdict_has_its_reason(
     tmp_path: Path, look: Callable[..., Any], two: Prediction, change: dict[str, Any], said: str
 ) -> None:
     write_video_page(
-        tmp_path / "page.html", replace(two, **change), model=replace(MODEL, undetermined_margin=0.1)
+        tmp_path / "page.html",
+        replace(two, **change),
+        model=replace(MODEL, undetermined_margin=0.1),
+        portraits=PORTRAITS,
     )
     assert said in " ".join((tmp_path / "page.html").read_text().split())
     opened(look, tmp_path / "page.html")
 
 
-def test_portraits_are_those_given_or_else_a_face_of_the_person(tmp_path: Path, two: Prediction) -> None:
-    def people(**more: Any) -> list[int]:
-        write_video_page(tmp_path / "page.html", two, model=MODEL, **more)
-        parts = (tmp_path / "page.html").read_text().split('<section class="person">')[1:]
-        uris = [part.split('src="')[1].split('"')[0] for part in parts]
-        return [int(decode_jpeg(b64decode(uri.partition(",")[2])).mean()) for uri in uris]
-
-    assert people() == [100, 100]
-    assert people(portraits={0: jpeg(30), 1: jpeg(220)}) == [220, 30]
+def test_a_person_has_the_portrait_given(tmp_path: Path, two: Prediction) -> None:
+    write_video_page(tmp_path / "page.html", two, model=MODEL, portraits={0: jpeg(30), 1: jpeg(220)})
+    parts = (tmp_path / "page.html").read_text().split('<section class="person">')[1:]
+    uris = [part.split('src="')[1].split('"')[0] for part in parts]
+    assert [int(decode_jpeg(b64decode(uri.partition(",")[2])).mean()) for uri in uris] == [220, 30]
 
 
 def test_large_pictures_are_reduced_and_small_ones_kept() -> None:
-    kept, reduced = (image_uri(jpeg(side=side), max_px=SHOT_PX) for side in (40, 512))
+    kept, reduced = (image_uri(jpeg(side=side), max_px=320) for side in (40, 512))
     assert b64decode(kept.partition(",")[2]) == jpeg(side=40)
-    assert decode_jpeg(b64decode(reduced.partition(",")[2])).shape == (SHOT_PX, SHOT_PX, 3)
+    assert decode_jpeg(b64decode(reduced.partition(",")[2])).shape == (320, 320, 3)
     assert image_uri(b"") == ""
 
 
@@ -263,24 +274,44 @@ def test_the_detector_is_described_by_the_header_of_the_json() -> None:
     assert bare.details["temperature"] == "2"
 
 
-def test_a_timeline_puts_windows_and_stretches_where_they_are_in_the_video(make_track: MakeTrack) -> None:
+def test_a_timeline_puts_windows_and_stretches_where_they_are_in_the_video(
+    make_track: MakeTrack, tmp_path: Path
+) -> None:
     track = make_track(0, {(50, 50): 1.0, (0, 25): 0.25}, spans=[(0.0, 1.0), (2.0, 2.0)])
-    line = timeline(track, 4.0)
-    assert [(point.x, point.y, point.prob) for point in line.points] == [
-        (125.0, 75.0, 0.25),
-        (500.0, 0.0, 1.0),
+    assert timeline(track.windows) == [
+        (0.5, 0.25, 0.25, 0.25, "0:00.00–0:01.00: 0.250"),
+        (2.0, 1.0, 1.0, 1.0, "0:02.00: 1.000"),
     ]
-    assert [point.title for point in line.points] == ["0:00.00–0:01.00: 0.250", "0:02.00: 1.000"]
-    assert line.spans == ((0.0, 250.0), (500.0, 2.0))
-    assert line.ticks == ((0.0, "0:00"), (25.0, "0:01"), (50.0, "0:02"), (75.0, "0:03"), (100.0, "0:04"))
+    seen = Prediction(
+        file="x.mp4",
+        status="ok",
+        prob=1.0,
+        verdict="fake",
+        reason="",
+        tracks=(track,),
+        about={"duration_s": 4.0},
+    )
+    write_video_page(tmp_path / "page.html", seen, model=MODEL, portraits={0: b""})
+    text = (tmp_path / "page.html").read_text()
+    assert re.findall(r'd="M([\d.]+) ([\d.]+)h', text) == [("125.0", "75.0"), ("500.0", "0.0")]
+    assert re.findall(r'rect x="([\d.]+)" y="0" width="([\d.]+)"', text) == [
+        ("0.0", "250.0"),
+        ("500.0", "2.0"),
+    ]
+    assert re.findall(r'<small style="left: ([\d.]+)%">([\d:]+)<', text) == [
+        ("0.0", "0:00"),
+        ("25.0", "0:01"),
+        ("50.0", "0:02"),
+        ("75.0", "0:03"),
+    ]
 
 
 def test_many_windows_are_joined_with_their_lowest_and_highest_prob(make_track: MakeTrack) -> None:
     track = make_track(0, {(frame, frame): frame % 2 for frame in range(1000)})
-    line = timeline(track, 40.0, max_points=100)
-    assert len(line.points) == 100
-    assert all((point.y_low, point.y_high, point.prob) == (100, 0, 0.5) for point in line.points)
-    assert line.points[0].title == "0:00.00–0:00.36: 0.500, 10 windows from 0.00 to 1.00"
+    points = timeline(track.windows, max_points=100)
+    assert len(points) == 100
+    assert all((point.low, point.high, point.prob) == (0, 1, 0.5) for point in points)
+    assert points[0].title == "0:00.00–0:00.36: 0.500, 10 windows from 0.00 to 1.00"
 
 
 @pytest.mark.parametrize(
@@ -310,26 +341,20 @@ def test_the_index_leads_to_every_page_and_counts(tmp_path: Path, two: Predictio
             suspicious=(),
         ),
     ]
-    tally = Tally.of(files)
-    assert (tally.files, dict(tally.verdicts), tally.errors) == (
-        3,
-        {"fake": 1, "real": 1, "undetermined": 1},
-        1,
-    )
-    assert tally.highest == ((0.9, "cases/a & <b>.mp4"), (0.1, "b.mp4"))
-    pages = {"cases/a & <b>.mp4": "files/a b.html", "b.mp4": "files/b.html"}
-    write_index_page(
-        tmp_path / "report.html", files, tally=tally, model=MODEL, page_of=lambda p: pages.get(p.file, "")
-    )
+    pages = [tmp_path / PAGES_FOLDER / f"{page_name(file.file)}.html" for file in files[:2]]
+    pages[0].parent.mkdir()
+    for page in pages:
+        page.touch()
+    write_index_page(tmp_path / "report.html", lambda: files, model=MODEL)
     text = (tmp_path / "report.html").read_text()
     assert "3 files: 1 fake, 1 real, 1 undetermined" in text
-    assert 'href="files/a%20b.html"' in text
-    assert 'href="files/b.html"' in text
+    for page in pages:
+        assert text.count(f'href="{PAGES_FOLDER}/{page.name}"') == 1
     assert text.count("<article") == 3
     assert "1 file could not be read." in text
     assert "not a readable video" in text
     assert text.count("data:image/jpeg") == 2
-    assert list(tmp_path.iterdir()) == [tmp_path / "report.html"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [PAGES_FOLDER, "report.html"]
 
 
 def test_an_index_of_thousands_holds_one_file_at_a_time(tmp_path: Path, two: Prediction) -> None:
@@ -339,7 +364,7 @@ def test_an_index_of_thousands_holds_one_file_at_a_time(tmp_path: Path, two: Pre
 
     def peak(num: int) -> int:
         tracemalloc.start()
-        write_index_page(tmp_path / "report.html", files(num), tally=Tally.of(files(num)), model=MODEL)
+        write_index_page(tmp_path / "report.html", lambda: files(num), model=MODEL)
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return found
@@ -355,9 +380,10 @@ def test_an_index_that_fails_half_way_leaves_the_one_before(tmp_path: Path, two:
         yield two
         raise OSError("disk")
 
+    passes = iter([[two], broken()])
     (tmp_path / "report.html").write_text("before")
     with pytest.raises(OSError, match="disk"):
-        write_index_page(tmp_path / "report.html", broken(), tally=Tally.of([two]), model=MODEL)
+        write_index_page(tmp_path / "report.html", lambda: next(passes), model=MODEL)
     assert (tmp_path / "report.html").read_text() == "before"
     assert list(tmp_path.iterdir()) == [tmp_path / "report.html"]
 
@@ -366,7 +392,7 @@ def test_a_filter_without_a_script_shows_one_verdict(tmp_path: Path, browser: An
     files = [
         replace(two, file=f"{n}.mp4", verdict=verdict) for n, verdict in enumerate(["fake", "real", "real"])
     ]
-    write_index_page(tmp_path / "report.html", files, tally=Tally.of(files), model=MODEL)
+    write_index_page(tmp_path / "report.html", lambda: files, model=MODEL)
     page = browser.new_page()
     page.goto((tmp_path / "report.html").as_uri())
     shown = lambda: sum(article.is_visible() for article in page.locator("article").all())  # noqa: E731

@@ -220,7 +220,7 @@ def test_at_most_two_predictions_are_in_memory_and_rows_are_written_in_groups(
             del about
 
     monkeypatch.setattr(Tracked, "__hash__", object.__hash__)
-    monkeypatch.setattr(files, "ROWS_A_GROUP", 4)
+    monkeypatch.setattr(files, "ROWS_PER_GROUP", 4)
     write_predictions(tmp_path, HEADER, make())
     parquet = pq.ParquetFile(tmp_path / "windows.parquet")
     assert parquet.metadata.num_rows == 12
