@@ -61,10 +61,8 @@ def random_poses(
     amount = (5.0, 2.5, 0.035, 0.012, 0.055, 0.03)
     x, y, roll, grow, turn, nod = (lively * size * path for size, path in zip(amount, sway, strict=True))
     turn = turn + rng.uniform(-0.07, 0.07)
-    return [
-        Pose(centre[0] + x[t], centre[1] + y[t], roll[t], scale * (1 + grow[t]), turn[t], nod[t])
-        for t in range(num_frames)
-    ]
+    rows = np.stack((centre[0] + x, centre[1] + y, roll, scale * (1 + grow), turn, nod), axis=1)
+    return [Pose(*row) for row in rows.tolist()]
 
 
 def random_speech(rng: np.random.Generator, num_frames: int, fps: float) -> list[Mouth]:
@@ -76,7 +74,7 @@ def random_speech(rng: np.random.Generator, num_frames: int, fps: float) -> list
     jaw = np.clip(0.085 * loud * (1 + np.sin(phase)) - 0.02, 0, 0.23)
     wide = 0.6 * drift(rng, num_frames, fps, 0.3).clip(-1.6, 1.6)
     smile = np.clip(rng.uniform(-0.3, 0.5) + 0.25 * drift(rng, num_frames, fps, 1.5), 0, 1)
-    return [Mouth(float(jaw[t]), float(wide[t]), float(smile[t])) for t in range(num_frames)]
+    return [Mouth(*row) for row in np.stack((jaw, wide, smile), axis=1).tolist()]
 
 
 def random_eyes(rng: np.random.Generator, num_frames: int, fps: float) -> list[Eyes]:
@@ -90,10 +88,7 @@ def random_eyes(rng: np.random.Generator, num_frames: int, fps: float) -> list[E
     looks = rng.normal(0, (0.35, 0.2), (num_frames, 2))
     jumps = np.maximum.accumulate(np.where(rng.random(num_frames) < 1.6 / fps, np.arange(num_frames), 0))
     brow = 0.012 * drift(rng, num_frames, fps, 0.9)
-    return [
-        Eyes(float(lids[t]), float(looks[jumps[t], 0]), float(looks[jumps[t], 1]), float(brow[t]))
-        for t in range(num_frames)
-    ]
+    return [Eyes(*row) for row in np.column_stack((lids, looks[jumps], brow)).tolist()]
 
 
 CLOTHES = (
