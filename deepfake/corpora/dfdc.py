@@ -7,16 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from deepfake.corpora.corpus import (
-    Corpus,
-    FolderCount,
-    read_csv,
-    read_json,
-    read_label,
-    resolve,
-    warn_of_names,
-    wrong_root,
-)
+from deepfake.corpora import corpus
+from deepfake.corpora.corpus import Corpus, FolderCount, read_json, read_label, warn_of_names
 from deepfake.errors import UserError
 from deepfake.records import FAKE, REAL, Video
 
@@ -39,7 +31,7 @@ def dfdc_corpus(root: str | Path) -> Corpus:
     if (root / "dataset.json").is_file():
         return _preview(root)
     folders = dict.fromkeys(_parts(root), "train")
-    folders |= {folder: split for name, split in HELD_OUT.items() if (folder := resolve(root, name))}
+    folders |= {folder: split for name, split in HELD_OUT.items() if (folder := corpus.resolve(root, name))}
     videos, counts, split_of = [], [], {}
     for folder, split in folders.items():
         known, there = _metadata(folder), _files(folder)
@@ -65,7 +57,7 @@ def dfdc_corpus(root: str | Path) -> Corpus:
         present = len(set(known) & there)
         counts.append(FolderCount(place, present, len(known), tuple(missing), tuple(unknown)))
     if not videos:
-        raise wrong_root(root, "no DFDC video found", LAYOUT, group="dfdc")
+        raise corpus.wrong_root(root, "no DFDC video found", LAYOUT, group="dfdc")
     reals = {video.clip: video.key for video in videos if video.label == REAL}
     return Corpus(
         name="dfdc",
@@ -100,7 +92,7 @@ def _metadata(folder: Path) -> dict[str, tuple[int, str | None]]:
     as_json, as_csv = folder / "metadata.json", folder / "labels.csv"
     known: dict[str, tuple[int, str | None]] = {}
     if as_csv.is_file():
-        columns, rows = read_csv(as_csv)
+        columns, rows = corpus.read_csv(as_csv)
         if rows and not {"filename", "label"} <= set(columns):
             raise UserError(f"{as_csv}: needs a header with the columns filename and label")
         names = {row["filename"]: row["label"] for _, row in rows}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -108,10 +108,7 @@ def _list_source(root: Path, compression: str, source: str) -> Listing:
 
 
 def _videos(
-    listings: Mapping[str, Listing],
-    masks: Mapping[str, Listing],
-    compression: str,
-    recordings: Mapping[str, str],
+    listings: dict[str, Listing], masks: dict[str, Listing], compression: str, recordings: dict[str, str]
 ) -> Iterator[Video]:
     """A record for each listed file; recordings: YouTube id by identity, where known."""
     for source, listing in listings.items():

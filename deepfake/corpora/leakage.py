@@ -25,9 +25,8 @@ class Footprint:
     unnamed: frozenset[str]
 
     @classmethod
-    def of(cls, videos: Iterable[Video]) -> Footprint:
+    def of(cls, videos: Sequence[Video]) -> Footprint:
         """What these videos show."""
-        videos = list(videos)
         return cls(
             frozenset(person for video in videos for person in video.identities),
             frozenset(pair for video in videos if (pair := pair_of(video))),
@@ -84,6 +83,10 @@ MEASURES = {
 """What is counted, in words for reports."""
 
 
+Overlaps = Mapping[str, Mapping[str, Share]]
+"""Shares by measure, by comparison such as "test in train"."""
+
+
 def overlap(seen: Footprint, videos: Sequence[Video]) -> dict[str, Share]:
     """How much of some held-out videos was seen, by name of the MEASURES.
 
@@ -123,7 +126,7 @@ def audit(videos: Sequence[Video]) -> dict[str, dict[str, Share]]:
     }
 
 
-def leaks(overlaps: Mapping[str, Mapping[str, Share]]) -> list[str]:
+def leaks(overlaps: Overlaps) -> list[str]:
     """One phrase for each measure of which something is shared, in the order of the overlaps."""
     return [
         f"{place}: {share.shared} of {share.of} {MEASURES[name]}"
@@ -133,7 +136,7 @@ def leaks(overlaps: Mapping[str, Mapping[str, Share]]) -> list[str]:
     ]
 
 
-def to_json(overlaps: Mapping[str, Mapping[str, Share]]) -> dict[str, Any]:
+def to_json(overlaps: Overlaps) -> dict[str, Any]:
     """Plain values: {comparison: {measure: {shared, of, share, examples}}}."""
     return {
         place: {name: {**asdict(share), "share": share.share} for name, share in shares.items()}

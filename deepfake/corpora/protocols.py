@@ -15,7 +15,7 @@ from typing import Any
 
 from deepfake.config import build
 from deepfake.corpora.corpus import Corpus, few, read_csv, warn_of_names
-from deepfake.corpora.leakage import Footprint, Share, audit, leaks, overlap, to_json
+from deepfake.corpora.leakage import Footprint, Overlaps, audit, leaks, overlap, to_json
 from deepfake.corpora.splits import carve_validation, split_into_folds, split_strictly
 from deepfake.errors import UserError
 from deepfake.io import write_csv, write_json
@@ -133,11 +133,7 @@ def _parts(data: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def report_protocol(
-    protocol: Protocol,
-    overlaps: Mapping[str, Mapping[str, Share]],
-    on_leak: str,
-    run_dir: Path,
-    **extra: Any,
+    protocol: Protocol, overlaps: Overlaps, on_leak: str, run_dir: Path, **extra: Any
 ) -> None:
     """Write protocol.csv and leaks.json (with the extra keys), log the protocol, and check for leaks."""
     write_protocol(protocol, overlaps, run_dir, **extra)
@@ -146,9 +142,7 @@ def report_protocol(
     check_leaks(leaks(overlaps), on_leak)
 
 
-def write_protocol(
-    protocol: Protocol, overlaps: Mapping[str, Mapping[str, Share]], run_dir: Path, **extra: Any
-) -> None:
+def write_protocol(protocol: Protocol, overlaps: Overlaps, run_dir: Path, **extra: Any) -> None:
     """Write protocol.csv with one row per video, and leaks.json with the extra keys added."""
     rows: list[dict[str, Any]] = [
         {name: getattr(video, name) for name in ("split", "label", "method", "clip")}
@@ -157,7 +151,7 @@ def write_protocol(
     ]
     rows += [{"video": key, "reason": reason} for key, reason in sorted(protocol.dropped.items())]
     write_csv(run_dir / "protocol.csv", COLUMNS, rows)
-    summary = {
+    summary: dict[str, Any] = {
         "protocol": protocol.name,
         "protocol_hash": protocol.hash,
         "dropped": len(protocol.dropped),

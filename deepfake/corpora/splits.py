@@ -205,12 +205,20 @@ def largest_disjoint(videos: Sequence[Video], *, seed: int) -> dict[str, str]:
     in_fakes = [own for v, own in zip(videos, people, strict=True) if v.label == FAKE]
     number = {person: place for place, person in enumerate(sorted({who for own in in_fakes for who in own}))}
     pairs = [(number[own[0]], number[own[-1]]) for own in in_fakes]
-    rng = np.random.default_rng(seed)
+    both = [*pairs, *((second, first) for first, second in pairs if first != second)]
+    rows, columns = np.array(both, np.int64).reshape(-1, 2).T
+    size = len(number)
+    ties = coo_array((np.ones(len(both)), (rows, columns)), shape=(size, size)).tocsr()
+    reals = np.array([num_real[person] for person in number])
     # people without fakes are linked to no one; they fill up the sides at the end
     free = [person for person in num_real if person not in number]
     filler = sum(num_real[person] for person in free) * WEIGHTS
-    found = _search(pairs, np.array([num_real[person] for person in number]), filler, rng)
-    side_of = dict(zip(number, found, strict=True))
+    rng = np.random.default_rng(seed)
+    best = max(
+        _climb(rng.choice(len(WEIGHTS), size, p=WEIGHTS / WEIGHTS.sum()), ties, reals, filler, rng)
+        for _ in range(max(2, min(STARTS, EFFORT // max(size, 1))))
+    )
+    side_of = dict(zip(number, best[1], strict=True))
     filled = np.zeros(len(WEIGHTS))
     for person, side in side_of.items():
         filled[side] += num_real[person]
@@ -221,30 +229,13 @@ def largest_disjoint(videos: Sequence[Video], *, seed: int) -> dict[str, str]:
     return {v.key: list(SHARES)[own.pop()] for v, own in zip(videos, sides, strict=True) if len(own) == 1}
 
 
-def _search(
-    pairs: Sequence[tuple[int, int]], reals: np.ndarray, filler: np.ndarray, rng: np.random.Generator
-) -> list[int]:
-    """Each person's side, the best of many hill climbs.
-
-    pairs: the two people of each fake (equal if it has one). reals: (P,) real videos per person. filler: (S,)
-    further real videos to be added to each side.
-    """
-    num = len(reals)
-    both = [*pairs, *((second, first) for first, second in pairs if first != second)]
-    rows, columns = np.array(both, np.int64).reshape(-1, 2).T
-    ties = coo_array((np.ones(len(both)), (rows, columns)), shape=(num, num)).tocsr()
-    return max(
-        _climb(rng.choice(len(WEIGHTS), num, p=WEIGHTS / WEIGHTS.sum()), ties, reals, filler, rng)
-        for _ in range(max(2, min(STARTS, EFFORT // max(num, 1))))
-    )[1]
-
-
 def _climb(
     sides: np.ndarray, ties: csr_array, reals: np.ndarray, filler: np.ndarray, rng: np.random.Generator
 ) -> tuple[float, list[int]]:
     """Move one person at a time while the value grows; returns the value and each person's side.
 
-    sides: (P,) at the start. ties: (P, P), symmetric, number of fakes of two people. reals: (P,).
+    sides: (P,) at the start. ties: (P, P), symmetric, number of fakes of two people. reals: (P,) real videos
+    per person. filler: (S,) further real videos to be added to each side.
     """
     on_side = ON_SIDE[sides]
     alone = ties.diagonal()
