@@ -6,7 +6,7 @@ Every page is one file that needs no network and can be read on a phone.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -91,6 +91,12 @@ def with_interval(value: float | None, ends: tuple[float, float] | None = None) 
     return f"{value:.3f}" + (f" ({ends[0]:.3f}–{ends[1]:.3f})" if ends else "")
 
 
+def interval_of(values: Mapping[str, Any], rate: str) -> tuple[float, float] | None:
+    """The bootstrap interval of a rate among flat values, if it has one."""
+    low, high = values.get(f"{rate}_low"), values.get(f"{rate}_high")
+    return None if low is None or high is None else (low, high)
+
+
 def person(track: int) -> str:
     """Track 0 is person 1."""
     return f"Person {track + 1}"
@@ -137,7 +143,7 @@ def environment(package: str = "deepfake.reports") -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for function in (with_interval, number, person, clock, time_range, image_uri):
+    for function in (interval_of, with_interval, number, person, clock, time_range, image_uri):
         found.globals[function.__name__] = function
     return found
 

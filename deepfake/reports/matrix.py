@@ -1,4 +1,4 @@
-"""A matrix of evaluations, checkpoints by corpora: AUROC of each pair with its interval, and leaks."""
+"""Tables of evaluations in two dimensions: checkpoints by corpora, with leaks; distortions by levels."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from deepfake.io import write_csv, write_json
-from deepfake.reports.html import TextConsole, TextTable, png_uri, with_interval, write_page
-from deepfake.reports.plots import plot_matrix
+from deepfake.reports.html import TextConsole, TextTable, interval_of, png_uri, with_interval, write_page
+from deepfake.reports.plots import plot_matrix, plot_robustness
 from deepfake.reports.runs import DONE, Run, describe_leaks, read_json
-from deepfake.scoring.bootstrap import Interval
 
 RATE = "video_auroc"
 FIGURES = ("video_auroc", "video_eer", "video_ap", "video_balanced_accuracy", "every_video_auroc")
@@ -23,98 +22,85 @@ COLUMNS = (
     *(f"{rate}{end}" for rate in FIGURES for end in ("", "_low", "_high")),
     *("leaks", "checkpoint", "train_hash", "test_hash", "run", "error"),
 )
+ROBUSTNESS_COLUMNS = (
+    *("distortion", "level", "setting", "reals_called_fake", "fakes_called_real"),
+    *("videos", "coverage"),
+    *(
+        f"video_{rate}{end}"
+        for rate in ("auroc", "eer", "accuracy", "balanced_accuracy")
+        for end in ("", "_low", "_high")
+    ),
+)
+Row = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """One evaluation.
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Evaluations (rows of COLUMNS) by what their checkpoint was trained on and by what was tested."""
 
-    leaks: what the tested videos share with training and selection, in words. metrics: those of metrics.json,
-    without their stage. own: whether the checkpoint was trained on this protocol.
-    """
-
-    run: Path
-    status: str
-    error: str
-    checkpoint: str
-    stage: str
-    metrics: Mapping[str, Any]
-    leaks: tuple[str, ...]
-    train_name: str
-    train_hash: str
-    test_hash: str
+    cells: dict[tuple[str, str], Row]
 
     @property
-    def own(self) -> bool:
-        """Whether training and test used the same protocol."""
-        return bool(self.test_hash) and self.train_hash == self.test_hash
+    def rows(self) -> list[str]:
+        """What the checkpoints were trained on."""
+        return list(dict.fromkeys(row for row, _ in self.cells))
 
-    def interval(self, rate: str) -> Interval | None:
-        """The bootstrap interval of a rate, if it has one."""
-        low, high = (self.metrics.get(f"{rate}_{end}") for end in ("low", "high"))
-        return None if low is None or high is None else (low, high)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Matrix:
-    """Names of the rows (what checkpoints were trained on) and columns (what was tested), and their cells."""
-
-    rows: list[str]
-    columns: list[str]
-    cells: dict[tuple[str, str], Cell]
+    @property
+    def columns(self) -> list[str]:
+        """What was tested."""
+        return list(dict.fromkeys(column for _, column in self.cells))
 
     @property
     def values(self) -> np.ndarray:
         """RATE of every cell, (rows, columns) float64; nan where it is undefined."""
-        values = np.full((len(self.rows), len(self.columns)), np.nan)
-        for (row, column), cell in self.cells.items():
-            if (value := cell.metrics.get(RATE)) is not None:
-                values[self.rows.index(row), self.columns.index(column)] = value
-        return values
+        cells = [[self.cells.get((row, column), {}) for column in self.columns] for row in self.rows]
+        return np.array([[cell.get(RATE) for cell in own] for own in cells], np.float64)
+
+    @property
+    def texts(self) -> list[list[str]]:
+        """RATE of every cell with its interval, or how the evaluation ended; a dagger marks leaks."""
+        return [[self.text(row, column) for column in self.columns] for row in self.rows]
 
     def text(self, row: str, column: str) -> str:
-        """RATE with its interval, or how the evaluation ended; a dagger marks leaks."""
+        """That of one cell."""
         cell = self.cells.get((row, column))
         if cell is None:
             return ""
-        if cell.status != DONE:
-            return cell.status
-        return with_interval(cell.metrics.get(RATE), cell.interval(RATE)) + (" †" if cell.leaks else "")
+        if cell["status"] != DONE:
+            return cell["status"]
+        return with_interval(cell[RATE], interval_of(cell, RATE)) + (" †" if cell["leaks"] else "")
 
 
 def matrix_of(runs: Sequence[Run]) -> Matrix:
     """The matrix of evaluations; rows and columns in the order of the runs."""
-    cells = [cell_of(run) for run in runs]
     common = set.intersection(*(set(run.overrides) for run in runs))
     tested = [
         tuple(o for o in run.overrides if o not in common and not o.startswith("checkpoint=")) for run in runs
     ]
-    paths = [cell.checkpoint for cell in cells]
-    rows = names(paths, [cell.train_name for cell in cells], [checkpoint_name(path) for path in paths])
+    audits = [read_json(run.folder / "leaks.json") for run in runs]
+    training = [audit.get("trained_by") or {} for audit in audits]
+    paths = [str(run.setting("checkpoint")) for run in runs]
+    rows = names(paths, [own.get("name", "") for own in training], [checkpoint_name(path) for path in paths])
     columns = names(tested, [run.protocol for run in runs], [" ".join(own) for own in tested])
     return Matrix(
-        rows=list(dict.fromkeys(rows)),
-        columns=list(dict.fromkeys(columns)),
-        cells=dict(zip(zip(rows, columns, strict=True), cells, strict=True)),
-    )
-
-
-def cell_of(run: Run) -> Cell:
-    """What an evaluation left in its folder."""
-    audit = read_json(run.folder / "leaks.json")
-    trained_on = audit.get("trained_by") or {}
-    prefix = f"{run.stage}/"
-    return Cell(
-        run=run.folder,
-        status=run.status.status,
-        error=run.status.error,
-        checkpoint=str(run.setting("checkpoint")),
-        stage=run.stage,
-        metrics={k.removeprefix(prefix): v for k, v in run.metrics.items() if k.startswith(prefix)},
-        leaks=describe_leaks(audit),
-        train_name=trained_on.get("name", ""),
-        train_hash=trained_on.get("hash", ""),
-        test_hash=run.protocol_hash,
+        {
+            (row, column): {
+                "train": row,
+                "test": column,
+                "split": run.stage,
+                "status": run.status.status,
+                **{name: run.metrics.get(f"{run.stage}/{name}") for name in COLUMNS[4:-6]},
+                "leaks": "; ".join(describe_leaks(audit)),
+                "checkpoint": path,
+                "train_hash": own.get("hash", ""),
+                "test_hash": run.protocol_hash,
+                "run": run.folder.name,
+                "error": run.status.error,
+            }
+            for row, column, run, audit, own, path in zip(
+                rows, columns, runs, audits, training, paths, strict=True
+            )
+        }
     )
 
 
@@ -147,17 +133,16 @@ def names(keys: Sequence[Hashable], short: Sequence[str], longer: Sequence[str])
 
 def write_matrix(matrix: Matrix, folder: Path) -> None:
     """Write matrix.csv and matrix.json with every cell, matrix.png and matrix.html."""
-    rows = cell_rows(matrix)
-    write_csv(folder / "matrix.csv", COLUMNS, rows)
+    cells, rows, columns = list(matrix.cells.values()), matrix.rows, matrix.columns
+    write_csv(folder / "matrix.csv", COLUMNS, cells)
     values = [[None if np.isnan(v) else v for v in own] for own in matrix.values.tolist()]
-    content = {"rate": RATE, "train": matrix.rows, "test": matrix.columns, "values": values, "cells": rows}
+    content = {"rate": RATE, "train": rows, "test": columns, "values": values, "cells": cells}
     write_json(folder / "matrix.json", content)
-    texts = [[matrix.text(row, column) for column in matrix.columns] for row in matrix.rows]
-    plot_matrix(matrix.values, texts, matrix.rows, matrix.columns, folder / "matrix.png")
+    plot_matrix(matrix.values, matrix.texts, rows, columns, folder / "matrix.png")
     write_page(
         folder / "matrix.html",
         "matrix.html.j2",
-        title=f"{len(matrix.rows)} checkpoints on {len(matrix.columns)} corpora",
+        title=f"{len(rows)} checkpoints on {len(columns)} corpora",
         picture=png_uri(folder / "matrix.png"),
         matrix=matrix,
     )
@@ -165,28 +150,46 @@ def write_matrix(matrix: Matrix, folder: Path) -> None:
 
 def print_matrix(matrix: Matrix) -> None:
     """Print the AUROCs."""
-    rows = [[row, *(matrix.text(row, column) for column in matrix.columns)] for row in matrix.rows]
-    leaks = any(cell.leaks for cell in matrix.cells.values())
+    rows = [[row, *texts] for row, texts in zip(matrix.rows, matrix.texts, strict=True)]
+    leaks = any(cell["leaks"] for cell in matrix.cells.values())
     caption = "† shares something with training or selection: see matrix.html" if leaks else ""
     table = TextTable(["trained on", *matrix.columns], rows)
     TextConsole().print(table.terminal(title="AUROC of videos", caption=caption, foldable=matrix.columns))
 
 
-def cell_rows(matrix: Matrix) -> list[dict[str, Any]]:
-    """Every cell in COLUMNS."""
-    return [
-        {
-            "train": row,
-            "test": column,
-            "split": cell.stage,
-            "status": cell.status,
-            **{name: cell.metrics.get(name) for name in COLUMNS[4:-6]},
-            "leaks": "; ".join(cell.leaks),
-            "checkpoint": cell.checkpoint,
-            "train_hash": cell.train_hash,
-            "test_hash": cell.test_hash,
-            "run": cell.run.name,
-            "error": cell.error,
-        }
-        for (row, column), cell in matrix.cells.items()
-    ]
+def write_robustness(run_dir: Path, rows: Sequence[Row], source: Mapping[str, Any]) -> None:
+    """Write robustness.png and report.html, and print the AUROCs.
+
+    rows: of ROBUSTNESS_COLUMNS, the clean one first. source: checkpoint, split, protocol, protocol_hash and
+    threshold.
+    """
+    by_level = sorted(rows[1:], key=lambda row: row["level"])
+    names = dict.fromkeys(row["distortion"] for row in rows[1:])
+    distortions = {
+        name.replace("_", " "): [rows[0], *(row for row in by_level if row["distortion"] == name)]
+        for name in names
+    }
+    keys = {"auroc": "video_auroc", "low": "video_auroc_low", "high": "video_auroc_high"}
+    keys |= {"level": "level", "balanced_accuracy": "video_balanced_accuracy"}
+    curves = {
+        name: {curve: np.array([row[key] for row in own], np.float64) for curve, key in keys.items()}
+        for name, own in distortions.items()
+    }
+    plot_robustness(curves, run_dir / "robustness.png")
+    levels = sorted({row["level"] for row in rows})
+    lines = []
+    for name, own in distortions.items():
+        cells = {row["level"]: with_interval(row["video_auroc"]) for row in own}
+        lines.append([name, *(cells.get(level, "") for level in levels)])
+    table = TextTable(["AUROC of videos", *(f"level {n}" if n else "clean" for n in levels)], lines)
+    write_page(
+        run_dir / "report.html",
+        "robustness.html.j2",
+        title=f"Robustness on the {source['split']} split of {source['protocol']}",
+        source=source,
+        clean=rows[0],
+        picture=png_uri(run_dir / "robustness.png"),
+        table=table,
+        rows=rows[1:],
+    )
+    TextConsole().print(table.terminal())

@@ -19,7 +19,7 @@ from deepfake.errors import UserError
 from deepfake.io import short_path, write_csv, write_json
 from deepfake.parallel.pool import keep_freed_memory, progress_bar
 from deepfake.records import SPLITS
-from deepfake.reports.robustness import COLUMNS, write_robustness
+from deepfake.reports.matrix import ROBUSTNESS_COLUMNS, write_robustness
 from deepfake.reports.run_page import evaluate_split
 from deepfake.scoring.evaluation import Evaluation
 from deepfake.tasks.build import make_datamodule, make_trainer, prepare
@@ -61,7 +61,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
                 row_of(evaluate_split(datamodule, split, scores, decision, resamples=resamples), distortion)
             )
             if trainer.is_global_zero:
-                write_csv(run_dir / "robustness.csv", COLUMNS, rows)
+                write_csv(run_dir / "robustness.csv", ROBUSTNESS_COLUMNS, rows)
             progress.advance(task)
     if not trainer.is_global_zero:
         return
@@ -92,7 +92,7 @@ def read_distortions(config: dict[str, Any]) -> list[ClipDistortion]:
 
 
 def row_of(evaluation: Evaluation, distortion: ClipDistortion | None) -> dict[str, Any]:
-    """A row of COLUMNS."""
+    """A row of ROBUSTNESS_COLUMNS."""
     videos, flat = evaluation.levels["video"], evaluation.flat()
     return {
         "distortion": "clean" if distortion is None else distortion.name,
@@ -100,5 +100,5 @@ def row_of(evaluation: Evaluation, distortion: ClipDistortion | None) -> dict[st
         "setting": "" if distortion is None else DISTORTIONS[distortion.name].setting(distortion.level),
         "reals_called_fake": videos.false_fake / videos.real if videos.real else None,
         "fakes_called_real": videos.false_real / videos.fake if videos.fake else None,
-        **{name: flat.get(name) for name in COLUMNS[5:]},
+        **{name: flat.get(name) for name in ROBUSTNESS_COLUMNS[5:]},
     }

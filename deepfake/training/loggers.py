@@ -25,7 +25,7 @@ from deepfake.config import build
 from deepfake.errors import UserError
 from deepfake.faces.store import FaceStore
 from deepfake.reports.contact_sheet import middle_face, shorten
-from deepfake.reports.matrix import Matrix, cell_rows
+from deepfake.reports.matrix import Matrix
 from deepfake.reports.plots import precision_recall
 from deepfake.scoring.metrics import roc
 
@@ -216,7 +216,7 @@ def publish_matrix(settings: Mapping[str, Any], folder: Path, matrix: Matrix) ->
     }
     logger: WandbRun = build(settings, **place)
     logger.start()
-    rows = cell_rows(matrix)
+    rows = list(matrix.cells.values())
     table = wandb.Table(list(rows[0]), [list(row.values()) for row in rows])
     logger.experiment.log({"matrix": wandb.Image(str(folder / "matrix.png")), "matrix/cells": table})
     wandb.finish()

@@ -23,7 +23,7 @@ from PIL import Image
 
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
-from deepfake.reports.matrix import Cell, Matrix, write_matrix
+from deepfake.reports.matrix import COLUMNS, Matrix, write_matrix
 from deepfake.tasks import train
 from deepfake.training.loggers import make_logger, publish_matrix
 
@@ -327,19 +327,8 @@ def test_the_matrix_of_a_sweep_is_a_run_of_its_own_in_the_sweep_s_group(
 ) -> None:
     folder = tmp_path / "sweep_1"
     folder.mkdir()
-    cell = Cell(
-        run=folder / "0",
-        status="done",
-        error="",
-        checkpoint="a.ckpt",
-        stage="test",
-        metrics={"video_auroc": 0.75},
-        leaks=(),
-        train_name="demo/official",
-        train_hash="aaaa",
-        test_hash="bbbb",
-    )
-    matrix = Matrix(rows=["a"], columns=["b"], cells={("a", "b"): cell})
+    cell = dict.fromkeys(COLUMNS) | {"status": "done", "video_auroc": 0.75, "run": "0"}
+    matrix = Matrix({("a", "b"): cell})
     write_matrix(matrix, folder)
     publish_matrix(composed("train", *OFFLINE).logger.wandb, folder, matrix)
     (run,) = told(folder)
