@@ -1,4 +1,4 @@
-"""Faces with their scores, as one picture."""
+"""Faces as one picture: with their scores, as tracks of a store, before and after an augmentation."""
 
 from __future__ import annotations
 
@@ -180,7 +180,13 @@ def plot_tracks(tracks: Sequence[SheetTrack], path: Path, *, title: str = "faces
     width = 2 * MARGIN + num_columns * (STRIP + COLUMN_GAP) - COLUMN_GAP
     height = HEADER + num_rows * (CAPTION + CROP + ROW_GAP) - ROW_GAP + MARGIN
     figure, axes = pixel_figure(width, height)
-    draw_header(axes, f"{title}: {len(tracks)} tracks" if len(tracks) > 1 else title, width)
+    title = f"{title}: {len(tracks)} tracks" if len(tracks) > 1 else title
+    legend = [
+        (235, "real", REAL_COLOUR, True),
+        (170, "fake", FAKE_COLOUR, True),
+        (105, "another face", MUTED, False),
+    ]
+    draw_header(axes, shorten(title, 44), legend, width)
     pixels = np.full((height, width, 3), 255, np.uint8)
     for place, track in enumerate(tracks):
         column, row = divmod(place, num_rows)
@@ -200,14 +206,12 @@ def pixel_figure(width: int, height: int) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def draw_header(axes: Axes, title: str, width: int) -> None:
-    """The title, and what the stripes mean."""
-    write(axes, MARGIN, 42, shorten(title, 44), size=13, weight="bold")
-    legend = [("real", REAL_COLOUR, True), ("fake", FAKE_COLOUR, True), ("another face", MUTED, False)]
-    for (text, colour, filled), left in zip(legend, (235, 170, 105), strict=True):
-        x = width - MARGIN - left
-        draw_stripe(axes, x, 28, 16, colour, filled=filled)
-        write(axes, x + STRIPE + 6, 41, text, size=9)
+def draw_header(axes: Axes, title: str, legend: Sequence[tuple[int, str, str, bool]], width: int) -> None:
+    """The title, and what stripes mean: distance from the right margin, text, colour, whether filled."""
+    write(axes, MARGIN, 42, title, size=13, weight="bold")
+    for left, text, colour, filled in legend:
+        draw_stripe(axes, width - MARGIN - left, 28, 16, colour, filled=filled)
+        write(axes, width - MARGIN - left + STRIPE + 6, 41, text, size=9)
 
 
 def draw_caption(axes: Axes, track: SheetTrack, x: int, y: int) -> None:
@@ -252,3 +256,83 @@ def write(axes: Axes, x: int, y: int, text: str, *, size: float, colour: str = I
 def colour_of(label: int) -> str:
     """The colour of real or fake."""
     return FAKE_COLOUR if label else REAL_COLOUR
+
+
+# Windows before and after an augmentation.
+
+MAX_FRAMES, DIFFERENCE_GAIN = 4, 4
+# lengths in pixels of the picture
+FRAME, GAP, CARD_STRIPE, CARD_CAPTION, CARD_GAP = 132, 3, 12, 58, 30
+CARD_HEADER, SHEET_WIDTH = 84, 1240
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentedWindow:
+    """A window before and after an augmentation, and the key and method of its video.
+
+    before, after: frames (T, S, S, 3) uint8. labels: before and after. note: description of what was done.
+    """
+
+    before: np.ndarray
+    after: np.ndarray
+    labels: tuple[int, int]
+    note: str
+    video: str
+    method: str
+
+
+def plot_augmented(windows: Sequence[AugmentedWindow], path: Path, *, title: str) -> None:
+    """Each window as a card with up to four frames: before, after, and the difference, enhanced four times.
+
+    The stripe before a row has the colour of its label.
+    """
+    num_frames = min(MAX_FRAMES, max(len(window.before) for window in windows))
+    card_width = CARD_STRIPE + num_frames * (FRAME + GAP) - GAP
+    card_height = CARD_CAPTION + 3 * (FRAME + GAP) - GAP
+    across = min(len(windows), max(1, (SHEET_WIDTH - 2 * MARGIN + CARD_GAP) // (card_width + CARD_GAP)))
+    down = -(-len(windows) // across)
+    width = max(2 * MARGIN + across * (card_width + CARD_GAP) - CARD_GAP, 720)
+    height = CARD_HEADER + down * (card_height + CARD_GAP) - CARD_GAP + MARGIN
+    figure, axes = pixel_figure(width, height)
+    legend = [(125, "real", REAL_COLOUR, True), (60, "fake", FAKE_COLOUR, True)]
+    draw_header(axes, shorten(title, 60), legend, width)
+    how = f"from top to bottom: before, after, difference × {DIFFERENCE_GAIN}"
+    write(axes, MARGIN, 62, how, size=9, colour=MUTED)
+    pixels = np.full((height, width, 3), 255, np.uint8)
+    for place, window in enumerate(windows):
+        row, column = divmod(place, across)
+        x, y = MARGIN + column * (card_width + CARD_GAP), CARD_HEADER + row * (card_height + CARD_GAP)
+        draw_card(axes, pixels, window, (x, y), card_width)
+    axes.imshow(pixels, extent=(0, width, height, 0), interpolation="nearest", zorder=0)
+    save(figure, path)
+
+
+def draw_card(
+    axes: Axes, pixels: np.ndarray, window: AugmentedWindow, corner: tuple[int, int], width: int
+) -> None:
+    """One window; corner: x, y of the card's upper left in the picture (H, W, 3) uint8."""
+    x, y = corner
+    write(axes, x, y + 13, shorten(window.video, width // 7), size=8, family="monospace")
+    before, after = window.before, window.after
+    became = "" if window.labels[0] == window.labels[1] else " → pseudo-fake"
+    done = window.note or ("unchanged" if np.array_equal(before, after) else "changed")
+    colours = [colour_of(label) for label in window.labels]
+    write(
+        axes, x, y + 31, shorten(window.method + became, width // 6), size=8, colour=colours[1], weight="bold"
+    )
+    write(axes, x, y + 48, shorten(done, width // 6), size=8, colour=MUTED)
+    rows = zip((before, after, show_difference(before, after)), (*colours, None), strict=True)
+    for place, (frames, stripe) in enumerate(rows):
+        top = y + CARD_CAPTION + place * (FRAME + GAP)
+        if stripe:
+            draw_stripe(axes, x, top, FRAME, stripe, filled=True)
+        for column, frame in enumerate(evenly(len(frames), MAX_FRAMES)):
+            left = x + CARD_STRIPE + column * (FRAME + GAP)
+            small = cv2.resize(frames[frame], (FRAME, FRAME), interpolation=cv2.INTER_AREA)
+            pixels[top : top + FRAME, left : left + FRAME] = small
+
+
+def show_difference(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """The mean change of R, G and B, enhanced: pale where there is none, dark where it is large."""
+    change = cv2.absdiff(before, after).mean(axis=3, keepdims=True) * DIFFERENCE_GAIN
+    return np.clip(PALE - change, 0, PALE).astype(np.uint8).repeat(3, axis=3)

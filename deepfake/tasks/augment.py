@@ -14,7 +14,7 @@ from deepfake.data.dataset import WindowDataset
 from deepfake.errors import UserError
 from deepfake.io import short_path
 from deepfake.records import Window
-from deepfake.reports.augment_sheet import AugmentedWindow, plot_augmented
+from deepfake.reports.contact_sheet import AugmentedWindow, plot_augmented
 from deepfake.tasks.build import eval_settings, face_settings, make_datamodule
 from deepfake.training.checkpoint import Checkpoint
 

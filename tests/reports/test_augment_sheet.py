@@ -3,7 +3,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deepfake.reports.augment_sheet import AugmentedWindow, plot_augmented, show_difference
+from deepfake.reports.contact_sheet import AugmentedWindow, plot_augmented, show_difference
 
 
 def test_a_card_is_as_wide_as_its_window_is_long(tmp_path: Path) -> None:
