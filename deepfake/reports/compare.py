@@ -19,7 +19,15 @@ from rich.measure import Measurement
 
 from deepfake.errors import UserError
 from deepfake.io import write_csv, write_text
-from deepfake.reports.html import METRIC_NAMES, TextConsole, TextTable, png_uri, write_page
+from deepfake.reports.html import (
+    METRIC_NAMES,
+    TextConsole,
+    TextTable,
+    interval_of,
+    png_uri,
+    with_interval,
+    write_page,
+)
 from deepfake.reports.plots import plot_methods, plot_over_key, plot_reliability_of_runs, plot_roc
 from deepfake.reports.runs import DONE, Run, describe_leaks, read_json, varying_keys
 from deepfake.scoring.bootstrap import MIN_UNITS, Difference, Interval, Resampling, paired_difference
@@ -223,12 +231,9 @@ def difference(
 
 def holm(p: Sequence[float]) -> list[float]:
     """P-values corrected for their number, step by step from the smallest."""
-    corrected = [0.0] * len(p)
-    least = 0.0
-    for rank, index in enumerate(sorted(range(len(p)), key=p.__getitem__)):
-        least = max(least, min(1.0, (len(p) - rank) * p[index]))
-        corrected[index] = least
-    return corrected
+    order = np.argsort(p, kind="stable")
+    corrected = np.minimum(1.0, np.arange(len(p), 0, -1) * np.array(p, np.float64)[order])
+    return np.maximum.accumulate(corrected)[np.argsort(order)].tolist()
 
 
 def cell(row: Row, column: str) -> str:
@@ -238,9 +243,9 @@ def cell(row: Row, column: str) -> str:
             return ""
         low, high = row["difference_low"], row["difference_high"]
         return f"{row['difference']:+.3f} ({low:+.3f} to {high:+.3f}), p {row['p_holm']:.3g}"
-    value, low, high = row[column], row.get(f"{column}_low"), row.get(f"{column}_high")
-    if low is not None and high is not None:
-        return f"{value:.3f} ({low:.3f}–{high:.3f})"
+    value, ends = row[column], interval_of(row, column)
+    if ends:
+        return with_interval(value, ends)
     if isinstance(value, float):
         return f"{value:.4g}"
     return "" if value is None else str(value)
@@ -427,8 +432,6 @@ def points(comparison: Comparison, key: str) -> Points:
     found: Points = {}
     for row in comparison.rows:
         if row[PLOTTED_METRIC] is not None and type(row[key]) in (int, float):
-            low, high = (row[f"{PLOTTED_METRIC}{end}"] for end in ("_low", "_high"))
-            ends = None if low is None or high is None else (low, high)
             values = found.setdefault(row["heading"], {}).setdefault(float(row[key]), [])
-            values.append((row[PLOTTED_METRIC], ends))
+            values.append((row[PLOTTED_METRIC], interval_of(row, PLOTTED_METRIC)))
     return found
