@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hypothesis import settings
@@ -131,9 +132,29 @@ def offline() -> Callable[[Path], dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def tiny_demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+def filled_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A folder that all processes of pytest-xdist share and one of them fills: filled_once(name, fill)."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    shared.mkdir(exist_ok=True)
+
+    def make(name: str, fill: Callable[[Path], object] = lambda folder: None) -> Path:
+        folder, done = shared / name, shared / f"{name}.done"
+        with FileLock(shared / f"{name}.lock"):
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of an attempt that failed
+                folder.mkdir()
+                fill(folder)
+                done.touch()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_demo(filled_once: Callable[..., Path]) -> tuple[str, ...]:
     """Overrides for a demo corpus of a few identities and small, fast runs on it."""
-    folder = tmp_path_factory.mktemp("demo")
+    folder = filled_once("demo")
     return (
         f"data.root={folder / 'videos'}",
         f"data.store={folder / 'store'}",
@@ -148,14 +169,17 @@ FAST = ("trainer=cpu", "data.windows_per_video=1", "data.eval_windows=3", "faces
 
 @pytest.fixture(scope="session")
 def trained(
-    composed: Callable[..., DictConfig], tiny_demo: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+    composed: Callable[..., DictConfig], tiny_demo: tuple[str, ...], filled_once: Callable[..., Path]
 ) -> Path:
     """The run folder of a short training on the tiny demo corpus."""
-    from deepfake.tasks import train
 
-    run_dir = tmp_path_factory.mktemp("trained")
-    train.main(composed("train", *tiny_demo, *FAST, "trainer.max_epochs=2"), run_dir)
-    return run_dir
+    def fill(folder: Path) -> None:
+        from deepfake.tasks import train
+
+        (folder / "run").mkdir()
+        train.main(composed("train", *tiny_demo, *FAST, "trainer.max_epochs=2"), folder / "run")
+
+    return filled_once("trained", fill) / "run"
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import commands
 import pytest
 import torch
 
@@ -29,14 +30,8 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def call(copy: Path, task: str, *overrides: str) -> str:
     """What a script of the copy prints."""
-    done = subprocess.run(
-        [sys.executable, str(copy / "scripts" / f"{task}.py"), *overrides],
-        env={**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"},
-        cwd=copy,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    env = {**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
+    done = commands.run([str(copy / "scripts" / f"{task}.py"), *overrides], env=env, cwd=copy)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -4,7 +4,6 @@ import asyncio
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import commands
 import httpx
 import numpy as np
 import pytest
@@ -31,18 +31,17 @@ REFUSED = "Failed to load resource: the server responded with a status of 415 (U
 @contextmanager
 def started(
     checkpoint: Path, environment: dict[str, str], folder: Path, *overrides: str
-) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+) -> Iterator[tuple[str, commands.Command]]:
     """The app's address and its process, which has the folder for its temporary files and its run.
 
     In this environment it cannot connect to another machine, and it must not try.
     """
-    command = [sys.executable, str(ROOT / "scripts" / "app.py"), f"checkpoint={checkpoint}", "port=0"]
+    command = [str(ROOT / "scripts" / "app.py"), f"checkpoint={checkpoint}", "port=0", "device=cpu"]
     with (folder / "printed").open("w") as printed:
-        process = subprocess.Popen(
-            [*command, "device=cpu", f"hydra.run.dir={folder / 'run'}", *overrides],
+        process = commands.start(
+            [*command, f"hydra.run.dir={folder / 'run'}", *overrides],
             stdout=printed,
             stderr=subprocess.STDOUT,
-            text=True,
             env=environment | {"TMPDIR": str(folder)},
         )
     try:

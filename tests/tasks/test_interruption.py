@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import commands
 import numpy as np
 import psutil
 import pytest
@@ -24,7 +25,7 @@ NUM_VIDEOS = 40
 FILMS = 4  # different ones, under many names
 SMALL = ("faces.num_clips=1", "faces.detect_every=1", "faces.short_side_px=128", "data=folder")
 
-Start = Callable[..., "subprocess.Popen[str]"]
+Start = Callable[..., commands.Command]
 Files = dict[str, bytes]
 
 
@@ -77,18 +78,16 @@ def go_on(composed: Callable[..., DictConfig], videos: Path, tmp_path: Path) -> 
 @pytest.fixture
 def extract(videos: Path, tmp_path: Path) -> Iterator[Start]:
     """Start extracting into a store, as a process group of its own, which ends with the test."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[commands.Command] = []
 
-    def start(store: Path, *overrides: str, workers: int = 2) -> "subprocess.Popen[str]":
+    def start(store: Path, *overrides: str, workers: int = 2) -> commands.Command:
         command = [
-            *(sys.executable, str(ROOT / "scripts" / "extract.py"), *SMALL, f"data.root={videos}"),
+            *(str(ROOT / "scripts" / "extract.py"), *SMALL, f"data.root={videos}"),
             *(f"data.store={store}", f"parallel.num_workers={workers}"),
             *(f"hydra.run.dir={tmp_path / f'run{len(started)}'}", *overrides),
         ]
         started.append(
-            subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-            )
+            commands.start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
         )
         return started[-1]
 
@@ -99,14 +98,14 @@ def extract(videos: Path, tmp_path: Path) -> Iterator[Start]:
             process.wait()
 
 
-def finished(process: "subprocess.Popen[str]", status: int = 0) -> str:
+def finished(process: commands.Command, status: int = 0) -> str:
     """What it printed, once it ended with this status."""
     printed, _ = process.communicate()
     assert process.returncode == status, printed
     return printed
 
 
-def wait_for(store: Path, count: int, process: "subprocess.Popen[str]") -> int:
+def wait_for(store: Path, count: int, process: commands.Command) -> int:
     """Wait until the store holds so many videos; how many it then holds."""
     while (found := len(list(store.rglob("*.arrow")))) < count:
         assert process.poll() is None, f"extraction ended early: {process.communicate()[0]}"

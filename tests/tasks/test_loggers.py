@@ -14,6 +14,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
+import commands
 import numpy as np
 import pytest
 import torch
@@ -71,10 +72,7 @@ def script(
     environment = trap.environment(tmp_path_factory.mktemp("home"))
 
     def run(*overrides: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(SCRIPT), *overrides, *tiny_demo, *FAST, *SMALL]
-        return subprocess.run(
-            command, capture_output=True, text=True, env=environment | variables, check=False
-        )
+        return commands.run([str(SCRIPT), *overrides, *tiny_demo, *FAST, *SMALL], env=environment | variables)
 
     return run
 

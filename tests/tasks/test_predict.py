@@ -6,13 +6,13 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from errno import ENOSPC
 from pathlib import Path
 
+import commands
 import pytest
 from omegaconf import DictConfig
 
@@ -51,7 +51,7 @@ def command(quick_checkpoint: Path) -> Callable[..., list[str]]:
     def make(run_dir: Path, given: Path, *more: str) -> list[str]:
         script = str(ROOT / "scripts" / "predict.py")
         checkpoint = f"checkpoint={quick_checkpoint}"
-        return [sys.executable, script, checkpoint, f"input={given}", f"hydra.run.dir={run_dir}", *more]
+        return [script, checkpoint, f"input={given}", f"hydra.run.dir={run_dir}", *more]
 
     return make
 
@@ -184,18 +184,11 @@ def test_resuming_does_again_what_failed_what_changed_and_what_other_settings_de
 
 def test_resuming_needs_the_run_s_name(command: Callable[..., list[str]], tmp_path: Path) -> None:
     given = [part for part in command(tmp_path, tmp_path) if not part.startswith("hydra.run.dir")]
-    done = subprocess.run(
-        [*given, "resume=true"], capture_output=True, text=True, check=False, cwd=tmp_path, env=here()
-    )
+    done = commands.run([*given, "resume=true"], cwd=tmp_path)
     assert done.returncode == 2
     assert "resume=true: say which run goes on: hydra.run.dir=outputs/predict/NAME" in done.stdout
     with pytest.raises(UserError, match="resume=some/run: true or false"):
         predict.check_resume("some/run")
-
-
-def here() -> dict[str, str]:
-    """The environment in which the command, wherever it runs, takes this package."""
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def num_lines(path: Path) -> int:
@@ -203,18 +196,13 @@ def num_lines(path: Path) -> int:
 
 
 @pytest.fixture
-def started(command: Callable[..., list[str]]) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+def started(command: Callable[..., list[str]]) -> Iterator[Callable[..., commands.Command]]:
     """Start a prediction as a process group of its own, which ends with the test."""
     processes = []
 
-    def start(*given: object) -> "subprocess.Popen[str]":
-        process = subprocess.Popen(
-            command(*given),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-            env=here(),
+    def start(*given: object) -> commands.Command:
+        process = commands.start(
+            command(*given), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
         )
         processes.append(process)
         return process
@@ -226,7 +214,7 @@ def started(command: Callable[..., list[str]]) -> Iterator[Callable[..., "subpro
             process.wait()
 
 
-def wait_for(journal: Path, num: int, process: "subprocess.Popen[str]") -> None:
+def wait_for(journal: Path, num: int, process: commands.Command) -> None:
     """Until so many files are written down."""
     while num_lines(journal) < num:
         assert process.poll() is None, process.communicate()[0]
@@ -235,7 +223,7 @@ def wait_for(journal: Path, num: int, process: "subprocess.Popen[str]") -> None:
 
 @pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_killed_run_resumes_to_the_rows_of_an_undisturbed_one(
-    started: Callable[..., "subprocess.Popen[str]"],
+    started: Callable[..., commands.Command],
     predicted: Callable[..., None],
     quick_video: Path,
     tmp_path: Path,
@@ -277,7 +265,7 @@ def memory_mb(pid: int) -> float:
 
 @pytest.mark.slow
 def test_three_hundred_videos_need_no_more_memory_than_thirty(
-    started: Callable[..., "subprocess.Popen[str]"], quick_video: Path, tmp_path: Path
+    started: Callable[..., commands.Command], quick_video: Path, tmp_path: Path
 ) -> None:
     folder = copies(tmp_path / "in", quick_video, 300, broken_every=10)
     process = started(tmp_path / "run", folder, "parallel.num_workers=2")

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import commands
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -24,10 +25,14 @@ def script(tiny_demo: tuple[str, ...]) -> Script:
     def run(
         name: str, run_dir: Path, *overrides: str, status: int = 0, launcher: tuple[str, ...] = ()
     ) -> str:
-        command = [*(launcher or (sys.executable,)), str(ROOT / "scripts" / f"{name}.py")]
-        command += [*tiny_demo, f"hydra.run.dir={run_dir}", *overrides]
+        command = [str(ROOT / "scripts" / f"{name}.py"), *tiny_demo, f"hydra.run.dir={run_dir}", *overrides]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        if launcher:
+            done = subprocess.run(
+                [*launcher, *command], capture_output=True, text=True, env=environment, check=False
+            )
+        else:
+            done = commands.run(command, env=environment)
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout + done.stderr
 

@@ -3,13 +3,12 @@
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import commands
 import joblib
 import pytest
 import pytorch_lightning as pl
@@ -96,20 +95,17 @@ def run(
 def test_a_training_killed_at_random_times_ends_as_if_undisturbed(
     tiny_demo: tuple[str, ...], trained: Path, tmp_path: Path
 ) -> None:
-    command = [sys.executable, str(Path(__file__).parents[2] / "scripts" / "train.py"), *tiny_demo]
+    command = [str(Path(__file__).parents[2] / "scripts" / "train.py"), *tiny_demo]
     command += ["trainer=cpu", "faces.num_clips=2", "data.eval_windows=1", "data.num_workers=2"]
     command += ["model.image_size=64", "data.windows_per_video=60", "trainer.max_epochs=6"]
     command += ["save_every_minutes=0.01"]  # last.ckpt twice a second
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    subprocess.run([*command, f"hydra.run.dir={whole}"], check=True, capture_output=True)
+    commands.run([*command, f"hydra.run.dir={whole}"]).check_returncode()
     last, rng = broken / "checkpoints" / "last.ckpt", random.Random(0)
     resumed: list[str] = []
     for _ in range(6):
-        process = subprocess.Popen(
-            [*command, *(resumed or [f"hydra.run.dir={broken}"])],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
+        process = commands.start(
+            [*command, *(resumed or [f"hydra.run.dir={broken}"])], start_new_session=True
         )
         before = last.stat().st_mtime_ns if last.exists() else 0
         while not last.exists() or last.stat().st_mtime_ns == before:
@@ -119,7 +115,7 @@ def test_a_training_killed_at_random_times_ends_as_if_undisturbed(
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         resumed = [f"resume={last}"]
-    subprocess.run([*command, *resumed], check=True, capture_output=True)
+    commands.run([*command, *resumed]).check_returncode()
     for name in ("epoch=005", "best"):
         assert digest(broken, name) == digest(whole, name)
 

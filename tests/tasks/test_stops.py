@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
 
+import commands
 import psutil
 import pytest
 import torch
@@ -26,20 +27,19 @@ ROOT = Path(__file__).parents[2]
 Composed = Callable[..., DictConfig]
 TINY = ("trainer=cpu", "model.image_size=32", "data.windows_per_video=2", "data.eval_windows=1")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
-Started = Callable[..., "subprocess.Popen[str]"]
+Started = Callable[..., commands.Command]
 
 
 @pytest.fixture
 def started() -> Iterator[Started]:
     """Start a script as a process group of its own, which ends with the test."""
-    processes: list[subprocess.Popen[str]] = []
+    processes: list[commands.Command] = []
 
-    def start(name: str, *overrides: str) -> "subprocess.Popen[str]":
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *overrides],
+    def start(name: str, *overrides: str) -> commands.Command:
+        process = commands.start(
+            [str(ROOT / "scripts" / f"{name}.py"), *overrides],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
             start_new_session=True,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
@@ -53,14 +53,14 @@ def started() -> Iterator[Started]:
             process.wait()
 
 
-def wait_for(path: Path, process: "subprocess.Popen[str]") -> None:
+def wait_for(path: Path, process: commands.Command) -> None:
     """Until a file is there."""
     while not path.is_file():
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.01)
 
 
-def ended(process: "subprocess.Popen[str]", sent: signal.Signals, *, group: bool = False) -> str:
+def ended(process: commands.Command, sent: signal.Signals, *, group: bool = False) -> str:
     """What a process printed that a signal ended; all that it had started is gone."""
     below = psutil.Process(process.pid).children(recursive=True)
     (os.killpg if group else os.kill)(process.pid, sent)

@@ -3,10 +3,10 @@
 import csv
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import commands
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
@@ -20,8 +20,8 @@ FAST = ("trainer=cpu", "data.windows_per_video=1", "data.eval_windows=3", "train
 
 
 def call(task: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "scripts" / f"{task}.py"), *arguments, f"hydra.sweep.dir={folder}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    command = [str(ROOT / "scripts" / f"{task}.py"), *arguments, f"hydra.sweep.dir={folder}"]
+    done = commands.run(command, timeout=600)
     assert "Traceback" not in done.stderr
     return done
 
