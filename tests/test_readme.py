@@ -16,6 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from playable_datasets import make_datasets
+from requirements import fail_where_required
 
 from deepfake.cli import quote_paths, register_resolvers
 
@@ -268,6 +269,8 @@ def test_what_needs_datasets_and_files_of_one_s_own_runs_as_printed_with_small_o
         shutil.copy(clip, newcomer.clone / name)
     (newcomer.clone / "list.txt").write_text("clips/b.mp4\n")
     weights = ROOT.parent / "shared" / "weights" / "mesonet"
+    if not weights.is_dir():
+        fail_where_required(f"{weights} is not here")
     lines = dict.fromkeys(command.line for command in COMMANDS)
     left = [line for line in lines if line not in runnable() and not any(mark in line for mark in LEFT_ALONE)]
     assert len(left) >= 25
