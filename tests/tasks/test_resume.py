@@ -84,7 +84,10 @@ def run(
 
         monkeypatch.setattr(train, "make_callbacks", callbacks)
         fast = ("trainer=cpu", "data.windows_per_video=2", "data.eval_windows=3", "faces.num_clips=2")
-        small = ("data.batch_size=4", "model.image_size=32", f"trainer.max_epochs={EPOCHS}")
+        small = (
+            *("data.batch_size=4", "model.image_size=32", "resamples=0"),
+            f"trainer.max_epochs={EPOCHS}",
+        )
         run_dir.mkdir(exist_ok=True)
         train.main(composed("train", *tiny_demo, *fast, *small, *overrides), run_dir)
 

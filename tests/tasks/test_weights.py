@@ -72,7 +72,7 @@ def test_without_weights_a_model_keeps_its_own_defaults(composed: Composed) -> N
 def test_training_starts_from_the_weights_and_its_checkpoint_tells_their_crops(
     composed: Composed, tiny_demo: tuple[str, ...], trained: Path, older: Path, tmp_path: Path
 ) -> None:
-    still = ("trainer.max_epochs=1", "model.optimizer.lr=0")
+    still = ("trainer.max_epochs=1", "model.optimizer.lr=0", "resamples=0")
     train.main(composed("train", *tiny_demo, *FAST, *still, f"weights={older}"), tmp_path)
     checkpoint = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
     given = torch.load(older, weights_only=True)["model"]
