@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import Any, TypeVar
 
@@ -42,6 +44,7 @@ log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class FaceDataModule(pl.LightningDataModule):
     """Windows of the faces of a protocol's videos.
 
@@ -50,50 +53,35 @@ class FaceDataModule(pl.LightningDataModule):
     drawn equally often, each within the one before. overfit_windows: train on this many windows only, again
     and again. evaluation: which windows val and test score. batch_size: windows per process and training
     step; a scoring step has as many frames. prefetch_factor: batches that each loader process prepares in
-    advance.
+    advance. distortion: applied in validation and test.
     """
 
-    def __init__(
-        self,
-        *,
-        protocol: Callable[[], Protocol],
-        store: FaceStore,
-        extract: Callable[[Sequence[Video]], CorpusExtraction],
-        spec: InputSpec,
-        transform: WindowTransform | None = None,
-        batch_size: int = 32,
-        num_workers: int | None = None,
-        prefetch_factor: int = 2,
-        windows_per_video: int = 4,
-        balance: Sequence[str] = ("label", "corpus", "method"),
-        overfit_windows: int | None = None,
-        evaluation: EvalSettings = EvalSettings(),
-        seed: int = 0,
-    ) -> None:
+    protocol: Callable[[], Protocol]
+    store: FaceStore
+    extract: Callable[[Sequence[Video]], CorpusExtraction]
+    spec: InputSpec
+    transform: WindowTransform | None = None
+    batch_size: int = 32
+    num_workers: int | None = None
+    prefetch_factor: int = 2
+    windows_per_video: int = 4
+    balance: Sequence[str] = ("label", "corpus", "method")
+    overfit_windows: int | None = None
+    evaluation: EvalSettings = EvalSettings()
+    seed: int = 0
+    test_split: str = "test"
+    distortion: ClipDistortion | None = None
+
+    def __post_init__(self) -> None:
         super().__init__()
-        check_fit(spec, store)
-        check_counts(
-            batch_size=batch_size,
-            windows_per_video=windows_per_video,
-            overfit_windows=overfit_windows,
-            eval_windows=evaluation.max_windows,
-            eval_hop=evaluation.hop,
-        )
-        self.make_protocol = protocol
-        self.store = store
-        self.extract = extract
-        self.spec = spec
-        self.transform = transform
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-        self.prefetch_factor = prefetch_factor
-        self.windows_per_video = windows_per_video
-        self.balance = list(balance)
-        self.overfit_windows = overfit_windows
-        self.evaluation = evaluation
-        self.seed = seed
-        self.test_split = "test"
-        self.distortion: ClipDistortion | None = None  # applied in validation and test
+        check_fit(self.spec, self.store)
+        counts = {
+            name: getattr(self, name) for name in ("batch_size", "windows_per_video", "overfit_windows")
+        }
+        counts |= {"eval_windows": self.evaluation.max_windows, "eval_hop": self.evaluation.hop}
+        for name, count in counts.items():
+            if count is not None and (not isinstance(count, int) or count < 1):
+                raise UserError(f"data.{name}={count}: must be a whole number of at least 1")
         self.prepared: tuple[list[dict[str, Any]], dict[str, Any]] | None = None
         self.manifest: list[dict[str, Any]] = []
         self.stamp: dict[str, Any] = {}
@@ -103,8 +91,8 @@ class FaceDataModule(pl.LightningDataModule):
         """List the videos and extract missing faces; Lightning calls this before each stage."""
         if self.prepared:
             return
-        protocol = self.make_protocol()
-        self.prepared = self.extract(protocol.videos).rows, stamp(protocol)
+        protocol = self.protocol()
+        self.prepared = self.fill(protocol.videos).rows, stamp(protocol)
 
     def setup(self, stage: str | None = None) -> None:
         """Take the manifest from the process that prepared the data, and locate each track's crops."""
@@ -118,12 +106,17 @@ class FaceDataModule(pl.LightningDataModule):
             for video, row in enumerate(self.manifest)
             if not row["reason"]
         }
-        counts = [(name, *count_by_class(self.manifest, name)) for name in SPLITS]
-        log.info("; ".join(f"{name}: {real} real, {fake} fake videos" for name, real, fake in counts))
+        sizes = Counter((row["split"], row["label"]) for row in self.manifest)
+        log.info("; ".join(f"{s}: {sizes[s, REAL]} real, {sizes[s, FAKE]} fake videos" for s in SPLITS))
 
     def split(self, name: str) -> list[int]:
         """Manifest rows of the videos of a split, with or without faces."""
         return [video for video, row in enumerate(self.manifest) if row["split"] == name]
+
+    @property
+    def reals_only(self) -> bool:
+        """Whether the transform makes its own fakes."""
+        return self.transform is not None and self.transform.reals_only
 
     def train_plan(self, epoch: int) -> list[Window]:
         """The windows of a training epoch; pairs from real videos only if the transform makes its own fakes.
@@ -132,7 +125,7 @@ class FaceDataModule(pl.LightningDataModule):
         """
         videos = [video for video in self.split("train") if self.manifest[video]["main"] is not None]
         labels = [self.manifest[video]["label"] for video in videos]
-        reals_only = self.transform is not None and self.transform.reals_only
+        reals_only = self.reals_only
         if not ({REAL} if reals_only else {REAL, FAKE}) <= set(labels):
             raise UserError(
                 f"the training split holds {labels.count(REAL)} real and {labels.count(FAKE)} fake videos "
@@ -155,14 +148,6 @@ class FaceDataModule(pl.LightningDataModule):
             return windows
         return list(islice(cycle(windows[: self.overfit_windows]), len(windows)))
 
-    def eval_plan(self, split: str) -> list[Window]:
-        """The windows from which a split's videos are scored."""
-        return [
-            window
-            for video in self.split(split)
-            for window in scored_windows(self.tracks.get(video, []), self.spec, self.evaluation)
-        ]
-
     @property
     def num_train_batches(self) -> int:
         """Batches per process and epoch."""
@@ -176,7 +161,7 @@ class FaceDataModule(pl.LightningDataModule):
     def train_sampler(self) -> WindowSampler:
         """This process's share of the training windows; raises UserError if batches would split pairs."""
         trainer = self.trainer
-        together = 2 if self.transform and self.transform.reals_only else 1
+        together = 2 if self.reals_only else 1
         if self.batch_size % together:
             raise UserError(
                 f"data.batch_size={self.batch_size}: must be even, since training uses pairs of a real "
@@ -202,7 +187,12 @@ class FaceDataModule(pl.LightningDataModule):
 
     def _scoring_loader(self, split: str) -> DataLoader[SharedFrames]:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        batches = batches_of_frames(self.eval_plan(split), max_frames=self.batch_size * self.spec.window)
+        windows = [
+            window
+            for video in self.split(split)
+            for window in scored_windows(self.tracks.get(video, []), self.spec, self.evaluation)
+        ]
+        batches = batches_of_frames(windows, max_frames=self.batch_size * self.spec.window)
         dataset = SharedFramesDataset(self.stored_crops(), self.distortion)
         own = padded_share(batches, rank=rank, num_processes=world)
         return ScoringLoader(dataset, batch_size=None, sampler=own, **self.loading())
@@ -243,13 +233,6 @@ def padded_share(items: Sequence[Item], *, rank: int, num_processes: int) -> lis
     return [items[place % len(items)] for place in range(rank, total, num_processes)]
 
 
-def check_counts(**counts: int | None) -> None:
-    """Raise UserError for a count that is neither None nor a whole number of at least 1."""
-    for name, count in counts.items():
-        if count is not None and (not isinstance(count, int) or count < 1):
-            raise UserError(f"data.{name}={count}: must be a whole number of at least 1")
-
-
 def check_fit(spec: InputSpec, store: FaceStore) -> None:
     """Raise UserError if the stored crops are too narrow or their clips too short for the model."""
     settings = store.settings
@@ -263,9 +246,3 @@ def check_fit(spec: InputSpec, store: FaceStore) -> None:
         raise UserError(
             f"model.margin={spec.margin} is wider than the stored crops (faces.margin={settings.margin})"
         )
-
-
-def count_by_class(manifest: Sequence[dict[str, Any]], split: str) -> tuple[int, int]:
-    """(real, fake) videos of a split."""
-    labels = [row["label"] for row in manifest if row["split"] == split]
-    return labels.count(0), labels.count(1)

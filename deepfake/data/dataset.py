@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -74,13 +72,8 @@ class WindowDataset(Dataset[Batch]):
         sample = self.read(window)
         if self.transform is not None:
             sample = self.transform(sample, window.seed)
-        return Batch(
-            to_tensor(sample.frames),
-            torch.tensor(sample.label, dtype=torch.float32),
-            torch.tensor(window.video),
-            torch.tensor(window.track),
-            torch.tensor(window.start),
-        )
+        label = torch.tensor(sample.label, dtype=torch.float32)
+        return Batch(to_tensor(sample.frames), label, *map(torch.tensor, window[:3]))
 
     def read(self, window: Window) -> Sample:
         """The window as it is stored, before any random change."""
@@ -103,27 +96,22 @@ class SharedFramesDataset(Dataset[SharedFrames]):
         self.distortion = distortion
 
     def __getitem__(self, windows: Sequence[Window]) -> SharedFrames:
-        places: dict[int, dict[int, int]] = defaultdict(dict)  # by video and row: place among frames
-        count = itertools.count()
+        rows: dict[int, dict[int, None]] = {}  # of each video, in order, each once
         for window in windows:
-            for row in window.rows:
-                if row not in places[window.video]:
-                    places[window.video][row] = next(count)
-        size = self.stored.spec.size
-        frames = np.empty((next(count), size, size, 3), np.uint8)
-        for video, own in places.items():
-            frames[list(own.values())] = self.crops(video, list(own))
+            rows.setdefault(window.video, {}).update(dict.fromkeys(window.rows))
+        keys = [(video, row) for video, own in rows.items() for row in own]
+        place = {key: number for number, key in enumerate(keys)}
+        frames = np.concatenate([self.crops(video, list(own)) for video, own in rows.items()])
         video, track, start = torch.tensor([window[:3] for window in windows]).T
+        index = [self.stored.faces(window.video).column("frame")[list(window.rows)] for window in windows]
         return SharedFrames(
             to_tensor(frames),
-            torch.tensor([[places[window.video][row] for row in window.rows] for window in windows]),
+            torch.tensor([[place[window.video, row] for row in window.rows] for window in windows]),
             torch.tensor([self.stored.labels[window.video] for window in windows], dtype=torch.float32),
             video,
             track,
             start,
-            torch.from_numpy(
-                np.stack([self.stored.faces(w.video).column("frame")[list(w.rows)] for w in windows])
-            ),
+            torch.from_numpy(np.stack(index)),
         )
 
     def crops(self, video: int, rows: Sequence[int]) -> np.ndarray:
@@ -155,20 +143,23 @@ def cached_faces(path: Path, mtime_ns: int) -> VideoFaces:
     return read_faces(path)
 
 
-Plan = Callable[[int], list[Window]]
-"""Epoch -> all its windows, in order."""
-
-
 class WindowSampler(Sampler[Window]):
     """This process's share of the training windows of an epoch; Lightning calls set_epoch.
 
+    plan: epoch -> all its windows, in order.
     Process number rank takes every num_processes-th window, so that all processes together train on the same
     windows as a single one; together: this many neighbours go to one process. Shares that would be longer
     than others lose their last windows, since all processes must take the same number of steps.
     """
 
     def __init__(
-        self, plan: Plan, *, epoch: int = 0, rank: int = 0, num_processes: int = 1, together: int = 1
+        self,
+        plan: Callable[[int], list[Window]],
+        *,
+        epoch: int = 0,
+        rank: int = 0,
+        num_processes: int = 1,
+        together: int = 1,
     ) -> None:
         self.plan = plan
         self.rank = rank

@@ -29,6 +29,11 @@ class TrackFrames:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def window(self, places: Sequence[int], *, seed: int = 0) -> Window:
+        """The window of these positions in the track."""
+        rows = tuple(self.rows[list(places)].tolist())
+        return Window(self.video, self.track, int(self.frame[places[0]]), rows, seed)
+
 
 def track_frames(faces: VideoFaces, *, video: int = 0) -> list[TrackFrames]:
     """The locations of each track of a video, main face first; video: its row in the manifest."""
@@ -107,23 +112,16 @@ def scored_windows(
 
     enough_frames: a track of so many frames is scored however long others are.
     """
+    longest = max((len(track) for track in tracks), default=0)
+    least = settings.min_track_share * longest
+    if enough_frames is not None:
+        least = min(least, enough_frames)
     return [
         window
-        for track in scored_tracks(tracks, min_share=settings.min_track_share, enough_frames=enough_frames)
+        for track in tracks
+        if len(track) >= least
         for window in eval_windows(track, spec, max_windows=settings.max_windows, hop=settings.hop)
     ]
-
-
-def scored_tracks(
-    tracks: Sequence[TrackFrames], *, min_share: float, enough_frames: int | None = None
-) -> list[TrackFrames]:
-    """The tracks of one video that are long enough to be scored: at least min_share of its longest track.
-
-    enough_frames: a track with this many frames is always long enough.
-    """
-    longest = max((len(track) for track in tracks), default=0)
-    least = min_share * longest if enough_frames is None else min(min_share * longest, enough_frames)
-    return [track for track in tracks if len(track) >= least]
 
 
 def eval_windows(
@@ -135,7 +133,7 @@ def eval_windows(
     """
     places = track_windows(track, spec, hop=hop or spec.span)
     chosen = spread(len(places), len(places) if max_windows is None else max_windows)
-    return [as_window(track, places[which]) for which in chosen]
+    return [track.window(places[which]) for which in chosen]
 
 
 def batches_of_frames(windows: Sequence[Window], *, max_frames: int) -> list[list[Window]]:
@@ -199,7 +197,7 @@ def train_windows(
     seeds = rng.integers(2**31, size=len(picks)).tolist()
     candidates = [track_windows(track, spec, hop=1) for track in tracks]
     return [
-        as_window(tracks[pick], candidates[pick][rng.integers(len(candidates[pick]))], seed=window_seed)
+        tracks[pick].window(candidates[pick][rng.integers(len(candidates[pick]))], seed=window_seed)
         for pick, window_seed in zip(picks.tolist(), seeds, strict=True)
     ]
 
@@ -240,9 +238,3 @@ def spread_evenly(strata: Sequence[Stratum], rng: np.random.Generator) -> np.nda
     for own in members.values():
         place[own] = (rng.permutation(len(own)) + rng.random(len(own))) / len(own)
     return np.argsort(place)
-
-
-def as_window(track: TrackFrames, places: Sequence[int], *, seed: int = 0) -> Window:
-    """The window of these positions in a track."""
-    rows = tuple(int(track.rows[place]) for place in places)
-    return Window(track.video, track.track, int(track.frame[places[0]]), rows, seed)

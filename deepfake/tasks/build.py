@@ -36,6 +36,8 @@ if TYPE_CHECKING:  # prediction does without stores, loaders and Lightning
 
 log = logging.getLogger(__name__)
 
+LOADING = ("batch_size", "num_workers", "prefetch_factor", "windows_per_video", "balance", "overfit_windows")
+
 
 def face_settings(cfg: DictConfig) -> FaceSettings:
     """The extraction settings in cfg.faces."""
@@ -120,14 +122,9 @@ def make_datamodule(
         extract=make_extraction(cfg, store),
         spec=build(checkpoint.net["input"], only=NETS),
         transform=transform,
-        batch_size=data["batch_size"],
-        num_workers=data["num_workers"],
-        prefetch_factor=data["prefetch_factor"],
-        windows_per_video=data["windows_per_video"],
-        balance=data["balance"],
-        overfit_windows=data["overfit_windows"],
         evaluation=checkpoint.evaluation,
         seed=seed,
+        **{name: data[name] for name in LOADING},
     )
 
 

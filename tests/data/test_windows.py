@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 
 from deepfake.data.windows import (
+    EvalSettings,
     TrackFrames,
     balanced_picks,
     batches_of_frames,
     eval_windows,
     runs,
-    scored_tracks,
+    scored_windows,
     spread,
     spread_evenly,
     track_windows,
@@ -102,8 +103,12 @@ def test_a_chain_longer_than_a_batch_is_cut_between_windows() -> None:
 
 def test_tracks_much_shorter_than_the_longest_are_not_scored() -> None:
     long, short, half = track({0: list(range(8))}), track({0: [0]}), track({0: [0, 1, 2, 3]})
-    assert scored_tracks([long, short, half], min_share=0.25) == [long, half]
-    assert scored_tracks([], min_share=0.25) == []
+    assert [w.rows for w in scored_windows([long, short, half], spec(4), EvalSettings())] == [
+        (0, 1, 2, 3),
+        (4, 5, 6, 7),
+        (0, 1, 2, 3),
+    ]
+    assert scored_windows([], spec(4), EvalSettings()) == []
 
 
 def test_picks_hold_both_classes_equally_and_every_video_of_a_class_in_turn() -> None:
@@ -141,7 +146,12 @@ def test_an_epoch_is_a_function_of_seed_and_epoch_and_differs_from_the_next() ->
 
 
 def test_so_many_frames_are_enough_however_long_another_track_is() -> None:
-    tracks = [track({0: list(range(size))}) for size in (100, 20, 16, 15)]
-    assert [len(t) for t in scored_tracks(tracks, min_share=0.25)] == [100]
-    assert [len(t) for t in scored_tracks(tracks, min_share=0.25, enough_frames=16)] == [100, 20, 16]
-    assert [len(t) for t in scored_tracks(tracks[2:], min_share=0.25, enough_frames=16)] == [16, 15]
+    tracks = [track({0: list(range(size))}, video=size) for size in (100, 20, 16, 15)]
+
+    def scored(tracks: list[TrackFrames], enough_frames: int | None = None) -> list[int]:
+        windows = scored_windows(tracks, spec(1), EvalSettings(max_windows=1), enough_frames=enough_frames)
+        return [window.video for window in windows]
+
+    assert scored(tracks) == [100]
+    assert scored(tracks, enough_frames=16) == [100, 20, 16]
+    assert scored(tracks[2:], enough_frames=16) == [16, 15]
