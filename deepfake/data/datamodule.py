@@ -92,7 +92,7 @@ class FaceDataModule(pl.LightningDataModule):
         if self.prepared:
             return
         protocol = self.protocol()
-        self.prepared = self.fill(protocol.videos).rows, stamp(protocol)
+        self.prepared = self.extract(protocol.videos).rows, stamp(protocol)
 
     def setup(self, stage: str | None = None) -> None:
         """Take the manifest from the process that prepared the data, and locate each track's crops."""
