@@ -10,18 +10,26 @@ import os
 import re
 import sys
 import time
+import traceback
 import warnings
+from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from multiprocessing import get_start_method, set_start_method
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from deepfake.errors import SomeFailed, Stopped, UserError
+from deepfake.config import to_plain
+from deepfake.config_values import check_paths, check_values, explain_refusal, leaves
+from deepfake.errors import SomeFailed, Stopped, UserError, error_line
+from deepfake.io import short_path
 from deepfake.reports.runs import (
     DONE,
     FAILED,
@@ -37,6 +45,7 @@ from deepfake.scoring.metrics import goal
 from deepfake.signals import ReceivedSignal, explain_early_end, handle_signals
 from deepfake.sweep import SWEEP
 
+TRACEBACK = "traceback.txt"
 CONF = Path(__file__).parents[1] / "conf"
 PATHS = (
     *("checkpoint", "resume", "weights", "input", "output", "runs"),
@@ -72,6 +81,7 @@ def run(task: str, module: str | None = None) -> NoReturn:
         return status.value
 
     exit_status = 0
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises what it would print in its own words
     try:
         with handle_signals():
             job()
@@ -79,6 +89,9 @@ def run(task: str, module: str | None = None) -> NoReturn:
         exit_status = err.code if isinstance(err.code, int) else 0
     except KeyboardInterrupt:
         exit_status = ReceivedSignal.exit_status()
+    except (HydraException, OmegaConfBaseException) as err:  # of the command line, before any job
+        print(f"error: {explain_refusal(str(err), partial(all_keys, task))}", file=sys.stderr)
+        exit_status = 1
     except Exception as err:
         if SWEEP.folder is None:
             raise
@@ -91,6 +104,16 @@ def run(task: str, module: str | None = None) -> NoReturn:
         if any(argument.startswith(("hydra/launcher=", "hydra/sweeper=")) for argument in sys.argv):
             print(PLUGINS, file=sys.stderr)
     sys.exit(max(exit_status, *exit_statuses, 0))
+
+
+def all_keys(task: str) -> list[str]:
+    """Dotted keys of a command's default configuration, and its groups."""
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        composed = hydra.compose(task)
+    keys = [key for key, _ in leaves(composed)]
+    parents = {key.rpartition(".")[0] for key in keys}
+    return [key for key in (*keys, *sorted(parents - {""})) if "._" not in key]
 
 
 def register_resolvers() -> None:
@@ -112,7 +135,7 @@ def search_direction(monitor: str) -> str:
 def run_job(task: str, module: str, cfg: DictConfig) -> Status:
     """Run a task and write into its run folder how it ended.
 
-    An unforeseen error is raised, except in a sweep, whose other jobs are to go on whatever launches them.
+    The traceback of an unforeseen error is written to the run folder too.
     """
     run_dir, start_s = Path(HydraConfig.get().runtime.output_dir), time.monotonic()
 
@@ -134,6 +157,9 @@ def run_job(task: str, module: str, cfg: DictConfig) -> Status:
         set_start_method(None, force=True)
     try:
         with handle_signals(), explain_early_end(run_dir):
+            check_values(cfg)
+            check_paths(cfg)
+            to_plain(cfg)
             if task in TASKS_WITH_WORKERS and cfg.parallel.address is None and cfg.parallel.num_workers != 0:
                 # which imports what its workers need, while this process does
                 import_module("deepfake.parallel.pool").start_server()
@@ -153,11 +179,11 @@ def run_job(task: str, module: str, cfg: DictConfig) -> Status:
             log.error("interrupted: %s", err)
         raise SystemExit(ReceivedSignal.exit_status()) from None
     except Exception as err:
-        status = write_status(FAILED, f"{type(err).__name__}: {err}")
-        if HydraConfig.get().mode != RunMode.MULTIRUN:
-            raise
-        log.exception("%s", err)
-        return status
+        reason = error_line(err)
+        with suppress(OSError):
+            (run_dir / TRACEBACK).write_text(traceback.format_exc(), encoding="utf-8", errors="replace")
+        log.error("failed: %s; the traceback is in %s", reason, short_path(run_dir / TRACEBACK))
+        return write_status(FAILED, reason)
 
 
 def is_first_process() -> bool:

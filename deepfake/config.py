@@ -10,21 +10,36 @@ from typing import Any
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
+from omegaconf.errors import (
+    InterpolationToMissingValueError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 
 from deepfake.errors import UserError, chain_of
 
 ALLOWED = ("deepfake.", "benchmarks.", "albumentations.", "timm.", "torch.optim.", "pytorch_lightning.")
+EXTRAS = {
+    "tensorboard": "tensorboard",
+    "captum": "explain",
+    "onnx": "export",
+    "starlette": "app",
+    "uvicorn": "app",
+    "optuna": "hpo",
+}
+"""Optional packages and the extra that installs each."""
 NETS = ("deepfake.models.", "deepfake.records.InputSpec")
 """All that a detector is made of; a net in a checkpoint, which may be from anybody, is of these alone."""
 
 
-def build(config: DictConfig | Mapping[str, Any], *, only: tuple[str, ...] = ALLOWED, **values: Any) -> Any:
+def build(
+    config: DictConfig | Mapping[str, Any], *, only: tuple[str, ...] = ALLOWED, key: str = "", **values: Any
+) -> Any:
     """The object that a config describes by its _target_; values are added to its arguments.
 
-    only: how the names of what may be built begin; NETS are classes, others functions too. Raises UserError
-    if any _target_ in it, at any depth, is another, or is a name that was only imported there, such as
-    deepfake.models.mesonet.torch.save.
+    key: of this config, for messages. only: how the names of what may be built begin; NETS are classes,
+    others functions too. Raises UserError if a constructor refuses a value, and if any _target_ in it, at any
+    depth, is another name, or one that was only imported there, such as deepfake.models.mesonet.torch.save.
     """
     plain = to_plain(config)
     for target in _targets(plain):
@@ -32,21 +47,33 @@ def build(config: DictConfig | Mapping[str, Any], *, only: tuple[str, ...] = ALL
     try:
         return instantiate(plain, _convert_="all", **values)
     except InstantiationException as err:
-        refusal = _refusal(err)
+        refusal = _refusal(err, key)
     raise refusal  # outside the handler: an error in its own chain of causes would make that chain a ring
 
 
-def _refusal(err: InstantiationException) -> Exception:
+def _refusal(err: InstantiationException, key: str) -> Exception:
     """What a constructor said when it refused a value, without Hydra's wrapping where a user can cause it."""
     causes = list(chain_of(err))
     for cause in causes:
-        if isinstance(cause, UserError | ModuleNotFoundError):
+        if isinstance(cause, UserError):
             return cause
-    if len(causes) > 1 and isinstance(causes[1], ValueError | RuntimeError):
-        refusal = UserError(" ".join(str(causes[1]).split()))
+        if isinstance(cause, ModuleNotFoundError):
+            return UserError(f"{' '.join(str(cause).split())}{extra_of(str(cause))}")
+    refused = len(causes) > 1 and (
+        isinstance(causes[1], ValueError | RuntimeError | TypeError)
+        or type(causes[1]).__name__ == "MisconfigurationException"  # Lightning's
+    )
+    if refused:
+        refusal = UserError((f"{key}: " if key else "") + " ".join(str(causes[1]).split()))
         refusal.__cause__ = err
         return refusal
     return err
+
+
+def extra_of(text: str) -> str:
+    """How to install the package that a text misses, if it belongs to an extra."""
+    found = next((extra for package, extra in EXTRAS.items() if package in text), None)
+    return f": uv sync --extra {found}" if found else ""
 
 
 def to_plain(config: Any) -> Any:
@@ -60,6 +87,8 @@ def to_plain(config: Any) -> Any:
         named = isinstance(err, MissingMandatoryValue)
         key = err.full_key if named else str(err).partition("Missing mandatory value: ")[2].split()[0]
         raise UserError(f"no value for {key}: add {key}=… to the command") from err
+    except OmegaConfBaseException as err:  # an interpolation that leads nowhere
+        raise UserError(f"{err.full_key}: {str(err).splitlines()[0]}") from err
 
 
 def _check_target(target: str, only: tuple[str, ...]) -> None:

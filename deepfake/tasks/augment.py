@@ -31,7 +31,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
         faces=face_settings(cfg),
         evaluation=eval_settings(data),
     )
-    transform = build(cfg.augment)
+    transform = build(cfg.augment, key="augment")
     datamodule = make_datamodule(
         cfg,
         checkpoint,

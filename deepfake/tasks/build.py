@@ -136,7 +136,9 @@ def make_trainer(
 
     from deepfake.training.checkpoint_io import AtomicCheckpoints, KeepSignalHandler
 
-    trainer: pl.Trainer = build(settings, callbacks=[*callbacks, KeepSignalHandler()], **values)
+    trainer: pl.Trainer = build(
+        settings, key="trainer", callbacks=[*callbacks, KeepSignalHandler()], **values
+    )
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
         trainer.strategy.checkpoint_io = AtomicCheckpoints()
     return trainer

@@ -68,8 +68,8 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
     module = DetectorModule(
         detector,
         checkpoint,
-        optimizer=build(config["model"]["optimizer"]),
-        schedule=build(config["schedule"]),
+        optimizer=build(config["model"]["optimizer"], key="model.optimizer"),
+        schedule=build(config["schedule"], key="schedule"),
         label_smoothing=config["label_smoothing"],
         layer_decay=config["layer_decay"],
         monitor=config["monitor"],
@@ -80,7 +80,7 @@ def main(cfg: DictConfig, run_dir: Path) -> float | None:
     )
     if config["compile"]:
         detector.compile()
-    transform = build(config["augment"])
+    transform = build(config["augment"], key="augment")
     datamodule = make_datamodule(
         cfg,
         checkpoint,

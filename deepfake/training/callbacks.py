@@ -42,7 +42,7 @@ def make_callbacks(settings: Mapping[str, Any], run_dir: Path) -> dict[str, Call
     for name, values in settings.items():
         if values:
             place = {"dirpath": run_dir / values["dirpath"]} if "dirpath" in values else {}
-            made[name] = build(values, **place)
+            made[name] = build(values, key=f"callbacks.{name}", **place)
     return {name: callback for name, callback in made.items() if callback is not None}
 
 
