@@ -263,7 +263,7 @@ RULES: Mapping[str, Rule] = {
     "checkpoint": PATHS.or_null(),
     "weights": PATH.or_null(),
     "resume": PATH.or_word(True, False).or_null(),
-    "input": PATHS,
+    "input": PATHS.or_null(),
     "output": PATH.or_null(),
     "runs": PATHS,
     "recursive": SWITCH,

@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import commands
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
@@ -66,6 +67,8 @@ def refusal(cfg: DictConfig) -> str | None:
 
 
 def test_every_shipped_value_is_allowed_and_every_key_has_a_rule(configs: dict[str, DictConfig]) -> None:
+    for cfg in (compose("benchmark"), compose("doctor")):
+        check_values(cfg)
     for name, cfg in configs.items():
         check_values(cfg)
         assert not [key for key in own_leaves(cfg) if rule_of(key) is None], name
@@ -173,8 +176,11 @@ def test_a_command_says_it_in_one_line_before_torch_is_imported(
     assert "| torch\n" not in done.stderr
 
 
-def test_jobs_of_a_sweep_after_a_refused_one_run(command: Callable[..., Any], tmp_path: Path) -> None:
-    done = command("compare", "-m", "resamples=-1,-2", "runs=x", f"hydra.sweep.dir={tmp_path}")
+def test_jobs_of_a_sweep_after_a_refused_one_run(tmp_path: Path) -> None:
+    script = str(CONF.parent / "scripts" / "compare.py")
+    done = commands.run(
+        [script, "-m", "resamples=-1,-2", "runs=x", f"hydra.sweep.dir={tmp_path}"], timeout=60
+    )
     assert done.returncode == 2
     assert "resamples=-1" in done.stdout
     assert "resamples=-2" in done.stdout

@@ -9,7 +9,7 @@ from deepfake import load_detector, predict_video
 PACKAGE = Path(__file__).parents[1] / "deepfake"
 ORDER = """
     errors records io config signals parallel video corpora faces data models scoring reports training
-    prediction app tasks sweep cli
+    prediction app tasks sweep config_values cli
 """.split()
 APART = {"data", "models", "scoring"}
 
