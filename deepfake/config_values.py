@@ -19,6 +19,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from deepfake.errors import UserError
 from deepfake.records import SPLITS
 from deepfake.scoring.aggregate import TrackRule, WindowRule
+from deepfake.scoring.metrics import RATES
 
 SHOWN_CHARS = 60  # of a refused value
 
@@ -182,7 +183,9 @@ RULES: Mapping[str, Rule] = {
     "trainer.limit_test_batches": number(0),
     # windows
     "batch_size": whole(1, 10**6),
-    "num_workers": whole(0, 4096).or_null(),
+    "data.num_workers": whole(0, 4096).or_null(),
+    "parallel.num_workers": whole(0, 4096).or_null(),
+    "num_workers": whole(1, 4096).or_null(),
     "data.prefetch_factor": whole(1, 10**4),
     "data.windows_per_video": whole(1, 10**6),
     "data.balance": list_of(TEXT).or_null(),
@@ -230,9 +233,9 @@ RULES: Mapping[str, Rule] = {
     "faces.min_iou": SHARE.or_trained(),
     "faces.max_gap_frames": whole(0, 10**9).or_trained(),
     "faces.max_jump": number(0, above=True).or_trained(),
-    "faces.cut_distance": number(0, above=True).or_null(),
-    "faces.look_near": number(0, above=True).or_null(),
-    "faces.look_far": number(0, above=True).or_null(),
+    "faces.cut_distance": SHARE.or_null(),
+    "faces.look_near": number(0, 1, above=True).or_null(),
+    "faces.look_far": SHARE.or_null(),
     "faces.smooth_frames": COUNT.or_trained(),
     "faces.margin": number(1, 100).or_trained(),
     "faces.max_crop_px": COUNT.or_trained(),
@@ -269,11 +272,11 @@ RULES: Mapping[str, Rule] = {
     "recursive": SWITCH,
     "pages": SWITCH,
     "annotate": SWITCH,
-    "explain": one_of(False, True, "gradcam", "occlusion"),
+    "explain": one_of(False, True, "occlusion"),
     "distortions": list_of(TEXT).or_null(),
     "reference": TEXT.or_null(),
-    "rate": TEXT,
-    "format": TEXT,
+    "rate": one_of(*RATES),
+    "format": one_of("onnx", "torch_export"),
     "tolerance": number(0),
     "repeats": whole(0, 10**6),
     "epoch": whole(0, 10**6),

@@ -96,6 +96,35 @@ def test_every_key_refuses_wrong_values_and_names_itself(configs: dict[str, Dict
 
 
 @pytest.mark.parametrize(
+    ("command", "setting"),
+    [
+        ("train", "window_rule=min"),
+        ("train", "track_rule=null"),
+        ("train", "threshold_rule=best"),
+        ("train", "target_fpr=1.5"),
+        ("predict", "track_rule=loudest"),
+        ("export", "format=tflite"),
+        ("evaluate", "split=all"),
+        ("robustness", "levels=[0]"),
+        ("robustness", "split=testing"),
+        ("compare", "rate=auc"),
+        ("augment", "num_cards=0"),
+        ("app", "max_mb=0"),
+        ("app", "max_seconds=-1"),
+        ("app", "keep_minutes=soon"),
+        ("app", "num_workers=0"),
+        ("app", "explain=perhaps"),
+    ],
+)
+def test_a_wrong_word_or_number(configs: dict[str, DictConfig], command: str, setting: str) -> None:
+    cfg = OmegaConf.merge(configs[command], OmegaConf.from_dotlist([setting]))
+    assert isinstance(cfg, DictConfig)
+    said = refusal(cfg)
+    assert said is not None
+    assert said.startswith(f"{setting.replace(' ', '')}: ")
+
+
+@pytest.mark.parametrize(
     ("rule", "fits", "fails"),
     [
         (SHARE, [0, 1, 0.5], [-0.1, 1.1, True, "0.5", None, float("nan")]),

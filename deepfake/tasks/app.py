@@ -23,15 +23,6 @@ if TYPE_CHECKING:
     from deepfake.app.jobs import UploadPredictor
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-MINIMA = {
-    "max_mb": 0,
-    "max_seconds": 0,
-    "max_pixels": 0,
-    "max_waiting": 1,
-    "time_limit_s": 0,
-    "keep_minutes": 0,
-    "num_workers": 1,
-}
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +35,6 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
         except ModuleNotFoundError as err:
             raise UserError(f"{err.name} is not installed: uv sync --extra app installs it") from err
     config = to_plain(cfg)
-    check_numbers(config)
     with ExitStack() as stack:
         stack.enter_context(end_signals_as_ctrl_c())
         listener = stack.enter_context(listening(config["host"], config["port"]))
@@ -122,15 +112,6 @@ def make_predictor(cfg: DictConfig) -> UploadPredictor:
         explain=config["explain"],
         file_limits=make_limits(cfg),
     )
-
-
-def check_numbers(config: dict[str, Any]) -> None:
-    """Raise UserError for a limit that would let nothing through."""
-    for name, least in MINIMA.items():
-        value = config[name]
-        if not isinstance(value, int | float) or value < least or value == 0:
-            wanted = "at least 1" if least else "above 0"
-            raise UserError(f"{name}={value}: must be {wanted}")
 
 
 @contextmanager

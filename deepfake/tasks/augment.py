@@ -11,7 +11,6 @@ from omegaconf import DictConfig
 from deepfake.config import build, to_plain
 from deepfake.corpora.protocols import load_training_protocol
 from deepfake.data.dataset import WindowDataset
-from deepfake.errors import UserError
 from deepfake.io import short_path
 from deepfake.records import Window
 from deepfake.reports.contact_sheet import AugmentedWindow, plot_augmented
@@ -23,8 +22,6 @@ log = logging.getLogger(__name__)
 
 def main(cfg: DictConfig, run_dir: Path) -> None:
     """Extract what is missing, draw an epoch's first windows and write augment.png."""
-    if cfg.num_cards < 1:
-        raise UserError(f"num_cards={cfg.num_cards}: must be at least 1")
     data = to_plain(cfg.data)
     checkpoint = Checkpoint(
         net={"input": to_plain(cfg.model.net.input)},

@@ -13,7 +13,6 @@ from deepfake.io import short_path
 from deepfake.reports.compare import compare, print_comparison, write_comparison
 from deepfake.reports.runs import find_runs, read_run
 from deepfake.scoring.bootstrap import Resampling
-from deepfake.scoring.metrics import RATES
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +21,6 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     """Print the tables of cfg.runs, and write compare.csv, compare.md, compare.html and their plots."""
     config = to_plain(cfg)
     runs = config["runs"]
-    if config["rate"] not in RATES:
-        raise UserError(f"rate={config['rate']}: must be one of {', '.join(RATES)}")
     if config["resamples"] < 1:
         raise UserError(f"resamples={config['resamples']}: must be at least 1; 2000 are recommended")
     places = [Path(place) for place in (runs if isinstance(runs, list) else [runs])]

@@ -9,9 +9,7 @@ from pytorch_lightning.callbacks import RichProgressBar
 
 from deepfake.config import to_plain
 from deepfake.corpora.protocols import load_test_protocol
-from deepfake.errors import UserError
 from deepfake.parallel.pool import keep_freed_memory
-from deepfake.records import SPLITS
 from deepfake.reports.run_page import write_results
 from deepfake.tasks.build import make_datamodule, make_trainer, prepare
 from deepfake.training.callbacks import silence_copies
@@ -25,8 +23,6 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     keep_freed_memory()
     silence_copies()
     config = to_plain(cfg)
-    if config["split"] not in SPLITS:
-        raise UserError(f"split={config['split']}: must be one of {', '.join(SPLITS)}")
     detector, checkpoint = read_detector(Path(config["checkpoint"]))
     datamodule = make_datamodule(
         cfg,

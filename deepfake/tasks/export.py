@@ -67,12 +67,10 @@ FORMATS = {
 def main(cfg: DictConfig, run_dir: Path) -> None:
     """Make the file, hold it against PyTorch, then write it and its card.
 
-    Raises UserError for an unknown format, a missing package and a file that is there already, Stopped if the
+    Raises UserError for a missing package and a file that is there already, Stopped if the
     file would not say what PyTorch says.
     """
     config = to_plain(cfg)
-    if config["format"] not in FORMATS:
-        raise UserError(f"format={config['format']}: must be one of {', '.join(FORMATS)}")
     kind = FORMATS[config["format"]]
     if kind.suffix == ".onnx":
         for name in ("onnx", "onnxscript", "onnxruntime"):

@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -28,7 +28,6 @@ from deepfake.prediction.inputs import InputFile, collect
 from deepfake.prediction.journal import Journal
 from deepfake.prediction.outputs import FileOutputs, explainable
 from deepfake.prediction.predictor import ScoredFile, predict_files
-from deepfake.scoring.aggregate import TRACK_RULES, WINDOW_RULES
 from deepfake.scoring.decision import Decision
 from deepfake.scoring.prediction import Prediction
 from deepfake.signals import explain_early_end
@@ -199,10 +198,6 @@ def log_predictions(predictions: Iterator[Prediction]) -> None:
 
 def decision_of_command(decision: Decision, config: Mapping[str, Any]) -> Decision:
     """The checkpoint's decision with what the command sets; a threshold is one of stated probs."""
-    rules: dict[str, Collection[str]] = {"window_rule": WINDOW_RULES, "track_rule": TRACK_RULES}
-    for name, known in rules.items():
-        if config[name] is not None and config[name] not in known:
-            raise UserError(f"{name}={config[name]}: must be one of {', '.join(known)}")
-    names = (*rules, "calibrate", "undetermined_margin")
+    names = ("window_rule", "track_rule", "calibrate", "undetermined_margin")
     decision = replace(decision, **{name: config[name] for name in names if config[name] is not None})
     return decision if config["threshold"] is None else decision.cut_at(config["threshold"])

@@ -14,11 +14,10 @@ from omegaconf import DictConfig
 
 from deepfake.config import to_plain
 from deepfake.corpora.protocols import load_test_protocol
-from deepfake.data.distortions import DISTORTIONS, LEVELS, ClipDistortion
+from deepfake.data.distortions import DISTORTIONS, ClipDistortion
 from deepfake.errors import UserError
 from deepfake.io import short_path, write_csv, write_json
 from deepfake.parallel.pool import keep_freed_memory, progress_bar
-from deepfake.records import SPLITS
 from deepfake.reports.matrix import ROBUSTNESS_COLUMNS, write_robustness
 from deepfake.reports.run_page import evaluate_split
 from deepfake.scoring.evaluation import Evaluation
@@ -79,15 +78,11 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
 
 
 def read_distortions(config: dict[str, Any]) -> list[ClipDistortion]:
-    """The distortions of a config, in order; raises UserError for an unknown name, level or split."""
+    """The distortions of a config, in order; raises UserError for an unknown name."""
     names, levels = config["distortions"], config["levels"]
     names = list(DISTORTIONS) if names is None else names
-    if config["split"] not in SPLITS:
-        raise UserError(f"split={config['split']}: must be one of {', '.join(SPLITS)}")
     if not names or not set(names) <= set(DISTORTIONS):
         raise UserError(f"distortions={names}: must be from {', '.join(DISTORTIONS)}")
-    if not levels or not set(levels) <= set(LEVELS):
-        raise UserError(f"levels={levels}: must be from 1 to 5")
     return [ClipDistortion(name=name, level=level, seed=config["seed"]) for name in names for level in levels]
 
 

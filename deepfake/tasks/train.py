@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,7 @@ from deepfake.parallel.pool import keep_freed_memory, return_freed_memory
 from deepfake.records import FAKE, REAL
 from deepfake.reports.plots import plot_history
 from deepfake.reports.run_page import write_results
-from deepfake.scoring.aggregate import TRACK_RULES, WINDOW_RULES
-from deepfake.scoring.decision import THRESHOLD_RULES, Decision, fitted
+from deepfake.scoring.decision import Decision, fitted
 from deepfake.signals import RUN_AGAIN, explain_early_end
 from deepfake.tasks.build import (
     build_detector,
@@ -128,17 +127,7 @@ def resume_hint(run_dir: Path) -> str:
 
 
 def initial_decision(config: Mapping[str, Any]) -> Decision:
-    """The decision that a config asks for, before validation; raises UserError for an unknown rule."""
-    known: dict[str, Collection[str]] = {
-        "window_rule": WINDOW_RULES,
-        "track_rule": TRACK_RULES,
-        "threshold_rule": THRESHOLD_RULES,
-    }
-    for name, rules in known.items():
-        if config[name] not in rules:
-            raise UserError(f"{name}={config[name]}: must be one of {', '.join(rules)}")
-    if not 0 <= config["target_fpr"] < 1:
-        raise UserError(f"target_fpr={config['target_fpr']}: must be a share of the real videos, from 0 to 1")
+    """The decision that a config asks for, before validation."""
     names = ("window_rule", "track_rule", "calibrate", "undetermined_margin")
     return Decision(**{name: config[name] for name in names})
 

@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 from omegaconf import DictConfig
 
-from deepfake.errors import UserError
 from deepfake.scoring.aggregate import WindowScores
 from deepfake.scoring.decision import Decision, fitted
 from deepfake.tasks import evaluate, predict, train
@@ -92,20 +91,3 @@ def test_rules_of_the_command_win_over_the_checkpoint_s_in_prediction(
     (file,) = json.loads((tmp_path / "predictions.json").read_text())["files"]
     assert file["prob"] == max(window["prob"] for track in file["tracks"] for window in track["windows"])
     assert file["verdict"] == "undetermined"
-    with pytest.raises(UserError, match=r"track_rule=loudest: must be one of max, mean, longest, main"):
-        predict.main(composed("predict", *given, "track_rule=loudest"), tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ("window_rule=min", "window_rule=min: must be one of mean, mean_logit, median, max, top_k, share"),
-        ("threshold_rule=best", "threshold_rule=best: must be one of youden, eer, target_fpr"),
-        ("target_fpr=1.5", "target_fpr=1.5: must be a share"),
-    ],
-)
-def test_an_unknown_rule_is_named_before_anything_is_done(
-    composed: Composed, tmp_path: Path, setting: str, message: str
-) -> None:
-    with pytest.raises(UserError, match=message):
-        train.main(composed("train", setting), tmp_path)

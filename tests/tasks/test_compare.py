@@ -42,16 +42,9 @@ def test_runs_and_sweeps_are_put_into_one_table_each_run_once(composed: Composed
     }
 
 
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ("resamples=0", "resamples=0"),
-        ("rate=auc", "rate=auc: .*auroc, ap"),
-    ],
-)
-def test_what_cannot_be_told_is_named(composed: Composed, tmp_path: Path, setting: str, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        compare.main(composed("compare", f"runs={tmp_path}", setting), tmp_path)
+def test_a_comparison_needs_resamples(composed: Composed, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="resamples=0"):
+        compare.main(composed("compare", f"runs={tmp_path}", "resamples=0"), tmp_path)
 
 
 @pytest.mark.parametrize(("place", "message"), [("none", "no such folder"), ("empty", "contains no run")])

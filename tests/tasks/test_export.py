@@ -247,7 +247,6 @@ def test_a_file_that_is_there_is_replaced_only_when_told(
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        (["format=tflite"], "format=tflite: must be one of onnx, torch_export"),
         (["output=a.pt2"], r"output=a\.pt2: format=onnx makes \.onnx files"),
         (["checkpoint=none.ckpt"], r"checkpoint=none\.ckpt: no such file"),
         ([], "give checkpoint=FILE.ckpt"),
