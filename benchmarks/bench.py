@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from time import monotonic
@@ -18,6 +17,7 @@ from deepfake.errors import UserError
 from deepfake.faces.extract_corpus import Extraction
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.video_faces import LIBRARIES
+from deepfake.io import package_version
 from deepfake.parallel.pool import Executor, Failure
 from deepfake.records import REAL, Video
 from deepfake.reports.runs import environment
@@ -64,7 +64,7 @@ def machine() -> dict[str, Any]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpu": _cpu_model(),
         **environment(),
-        **{name: version(name) for name in LIBRARIES},
+        **{name: package_version(name) for name in LIBRARIES},
     }
 
 

@@ -15,6 +15,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
@@ -169,3 +170,11 @@ def remove_stale(folder: Path) -> None:
 def lock_path(path: Path) -> Path:
     """The lock file beside a file."""
     return path.with_name(f".{path.name}{LOCK}")
+
+
+def package_version(name: str) -> str:
+    """The version of an installed package; "not installed" where a clone runs without an installation."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"

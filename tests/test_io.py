@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deepfake.io import atomic_path, file_lock, remove_stale
+from deepfake.io import atomic_path, file_lock, package_version, remove_stale
 
 OTHER = """
 import os, sys, time
@@ -115,3 +115,8 @@ def test_a_file_appears_complete_or_not_at_all(tmp_path: Path) -> None:
             assert names(tmp_path) == sorted([*before, part.name])
         assert names(tmp_path) == ["a.txt"]
         assert path.read_text() == "complete"
+
+
+def test_a_package_that_is_not_installed_has_no_version_and_raises_nothing() -> None:
+    assert package_version("torch")[0].isdigit()
+    assert package_version("deepfake-not-there") == "not installed"

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
-from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,6 +17,7 @@ import simplejpeg
 
 from deepfake.errors import UserError
 from deepfake.faces.settings import FaceSettings
+from deepfake.io import package_version
 from deepfake.records import VideoInfo
 
 SCHEMA = pa.schema(
@@ -86,7 +86,7 @@ class VideoFaces:
             "sampled": list(self.sampled),
             "mask_shares": self.mask_shares,
             "source_bytes": self.source_bytes,
-            "versions": {name: version(name) for name in LIBRARIES},
+            "versions": {name: package_version(name) for name in LIBRARIES},
         }
         return put_metadata(self.table, about)
 

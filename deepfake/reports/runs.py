@@ -15,7 +15,6 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import version
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ import psutil
 from omegaconf import OmegaConf
 
 from deepfake.corpora.leakage import MEASURES
-from deepfake.io import disk_is_full, write_json
+from deepfake.io import disk_is_full, package_version, write_json
 from deepfake.scoring.metrics import goal
 
 STATUS = "status.json"
@@ -241,7 +240,7 @@ def environment() -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "GPU": ", ".join(dict.fromkeys(gpus)) or "none",
         "python": platform.python_version(),
-        **{name: version(name) for name in LIBRARIES},
+        **{name: package_version(name) for name in LIBRARIES},
     }
 
 

@@ -6,7 +6,6 @@ import operator
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from importlib.metadata import version
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from deepfake.config import NETS, build
 from deepfake.data.windows import EvalSettings
 from deepfake.errors import UserError
 from deepfake.faces.settings import FaceSettings
+from deepfake.io import package_version
 from deepfake.models.detector import Detector
 from deepfake.models.weights import Refused, first_difference, read_plain, shapes
 from deepfake.scoring.aggregate import TRACK_RULES, WINDOW_RULES
@@ -108,7 +108,7 @@ class Checkpoint:
         """All but the weights as plain values, with the versions of the libraries that move scores."""
         values = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "weights"}
         nested = {name: asdict(values[name]) for name in ("faces", "decision", "evaluation")}
-        return values | nested | {"versions": {name: version(name) for name in LIBRARIES}}
+        return values | nested | {"versions": {name: package_version(name) for name in LIBRARIES}}
 
     @classmethod
     def from_dict(cls, values: Any, weights: Mapping[str, Tensor] | None = None) -> Checkpoint:
