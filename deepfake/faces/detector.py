@@ -17,7 +17,11 @@ import torch
 from facenet_pytorch import MTCNN
 
 from deepfake.faces.association import iou, match
+from deepfake.faces.settings import FaceSettings
 from deepfake.records import Detections
+
+Detector = Callable[[Iterable[np.ndarray]], list[Detections]]
+"""Frames (H, W, 3) uint8 of one size -> the faces of each."""
 
 NO_FACES = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
 
@@ -94,11 +98,16 @@ def device_here(wanted: str) -> str:
     return f"cuda:{os.getpid() % torch.cuda.device_count()}" if wanted == "cuda" else wanted
 
 
-shared_detector = lru_cache(maxsize=2)(FaceDetector)
-"""One detector a process, since a worker extracts many videos with the same settings."""
+@lru_cache(maxsize=2)
+def shared_detector(settings: FaceSettings, device: str) -> Detector:
+    """The detector that the settings ask for: one per process, since a worker extracts many videos."""
+    return FaceDetector(
+        short_side_px=settings.short_side_px,
+        min_face_px=settings.min_face_px,
+        min_score=settings.min_score,
+        device=device_here(device),
+    )
 
-Detector = Callable[[Iterable[np.ndarray]], list[Detections]]
-"""Frames (H, W, 3) uint8 of one size -> the faces of each."""
 
 KeyFrame = tuple[int, Detections]
 NeedsDetection = Callable[[KeyFrame, KeyFrame, list[tuple[int, int]]], bool]

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from deepfake.faces.association import Tracklet
-from deepfake.faces.detector import Detector, detect_clip, device_here, shared_detector
+from deepfake.faces.detector import Detector, detect_clip, shared_detector
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.tracker import Shot, Tracker, box_array
 from deepfake.faces.video_faces import (
@@ -76,12 +76,7 @@ def extract_faces(
     this process's MTCNN on device. progress: called with the index of each clip's last frame.
     Raises DecodeError if the video cannot be read.
     """
-    detector = detector or shared_detector(
-        short_side_px=settings.short_side_px,
-        min_face_px=settings.min_face_px,
-        min_score=settings.min_score,
-        device=device_here(device),
-    )
+    detector = detector or shared_detector(settings, device)
     timer = StageTimer()
     with timer.stage("scan"):
         info, clips = sample_clips(path, settings, limits)
