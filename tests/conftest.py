@@ -38,6 +38,25 @@ sys.path.insert(0, str(Path(__file__).parent))  # for modules that tests share
 
 from requirements import skip_missing  # noqa: E402
 
+LONG_FILES = """
+    golden/test_golden corpora/test_demo tasks/test_sweep test_connections tasks/test_interruption
+    tasks/test_stops tasks/test_processes app/test_page tasks/test_loggers tasks/test_resume tasks/test_overfit
+    tasks/test_predict prediction/test_heat_on_fakes test_extension tasks/test_weights
+""".split()
+"""Begun first, so that no worker has a long file left when the other one has ended."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    root = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        name = (
+            item.path.relative_to(root).with_suffix("").as_posix() if item.path.is_relative_to(root) else ""
+        )
+        return LONG_FILES.index(name) if name in LONG_FILES else len(LONG_FILES)
+
+    items.sort(key=place)
+
 
 @pytest.fixture(scope="session")
 def composed() -> Callable[..., DictConfig]:
