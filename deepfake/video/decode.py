@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import overload
@@ -46,6 +47,17 @@ IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
 """Pillow reads others by other programs (EPS by Ghostscript) or by decoders that are hardly maintained."""
 SKIPPABLE = frozenset("h264 hevc mpeg2video mpeg4".split())
 """Codecs whose decoder obeys skip_frame for each packet; that of AV1 works ahead and loses wanted frames."""
+DECORD_CONTAINERS = {
+    "avi": re.compile(rb"RIFF.{4}AVI ", re.DOTALL),
+    "matroska": re.compile(rb"\x1aE\xdf\xa3"),
+    "mov": re.compile(rb".{4}(ftyp|moov|mdat|wide|free|skip)", re.DOTALL),
+    "flv": re.compile(rb"FLV\x01"),
+    "asf": re.compile(rb"0&\xb2u\x8ef\xcf\x11"),
+}
+"""Containers that decord may read, by the name that PyAV gives them, and how such files begin.
+
+Its FFmpeg has no allow lists: of other files, such as raw streams, it might recognise a playlist.
+"""
 KEY_FRAME_SEEKABLE = SKIPPABLE | {"vp9"}
 """Codecs whose decoder can start at any key frame and decodes every later frame correctly."""
 
@@ -130,8 +142,13 @@ def decord_frames(path: Path, wanted: np.ndarray, scanned: Scan) -> Iterator[np.
     import decord
 
     decord.logging.set_level(decord.logging.QUIET)
-    # its FFmpeg has no allow lists: an absolute path is never a URL, and PyAV has accepted the content
-    reader = decord.VideoReader(os.path.abspath(path), ctx=decord.cpu(0), num_threads=1)
+    with path.open("rb") as file:
+        begins = DECORD_CONTAINERS.get(scanned.info.container)
+        if begins is None or not begins.match(file.read(16)):
+            raise ValueError(f"decord is not given {scanned.info.container} files")
+        # not by its name: that could select a reader of other files (x%03d.png), and its log would print it
+        name = f"/dev/fd/{file.fileno()}" if os.path.exists("/dev/fd") else os.path.abspath(path)
+        reader = decord.VideoReader(name, ctx=decord.cpu(0), num_threads=1)
     if len(reader) != scanned.info.num_frames:
         raise ValueError(f"decord counts {len(reader)} frames, the packets {scanned.info.num_frames}")
     keys = np.asarray(reader.get_key_indices(), np.int64)

@@ -6,11 +6,13 @@ packets and its first frame.
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -27,6 +29,16 @@ DEMUXERS = ",".join(
 Playlists, lists and session descriptions (HLS, DASH, concat, SDP) are not among them: they name other files
 and URLs that FFmpeg would then open.
 """
+HEAD_BYTES = 1 << 16
+PLAYLIST_START = re.compile(
+    rb"#EXT|ffconcat\b|v=\d|\[(playlist|reference)\]|# VobSub|ASF https?:|RTSP|SMIL|\w{3,9}://|<",
+    re.IGNORECASE,
+)
+"""How HLS and M3U, concat, SDP, PLS and ASX, VobSub and redirections begin; "<" is DASH, XSPF, other XML."""
+PLAYLIST_INSIDE = re.compile(
+    rb"<MPD|dash:profile|^c=IN IP|<SmoothStreamingMedia", re.IGNORECASE | re.MULTILINE
+)
+"""By which FFmpeg recognises DASH and SDP anywhere before the first zero byte."""
 PADDED, PADDING_PX = 1.25, 1 << 16
 VIDEO_SUFFIXES = frozenset(
     ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .wmv .flv .ts .mts .m2ts .3gp .ogv".split()
@@ -110,6 +122,28 @@ def check_file(path: Path, limits: Limits) -> None:
         if not about.st_size:
             raise ValueError("an empty file")
         limits.check("max_bytes", about.st_size, f"it is {about.st_size} bytes long")
+        try:
+            with path.open("rb") as file:
+                playlist = is_playlist(file)
+        except OSError as err:
+            raise ValueError(err.strerror) from err
+        if playlist:
+            raise ValueError("it begins as a playlist, which names other files; playlists are never read")
+
+
+def is_playlist(file: BinaryIO) -> bool:
+    """Whether any reader would take the content for a list of other files, whatever follows its beginning."""
+    head = file.read(HEAD_BYTES)
+    start = 0
+    while head[:3] == b"ID3" and len(head) >= 10:  # FFmpeg skips such a tag and recognises what follows it
+        size = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+        start += 10 + size + (10 if head[5] & 0x10 else 0)
+        file.seek(start)
+        head = file.read(HEAD_BYTES)
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        head = head.decode("utf-16", "ignore").encode()
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    return bool(PLAYLIST_START.match(text) or PLAYLIST_INSIDE.search(text.split(b"\0", 1)[0]))
 
 
 @contextmanager

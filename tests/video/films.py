@@ -38,15 +38,19 @@ def film(
     options: dict[str, str] | None = None,
     show: Callable[[int], np.ndarray] = picture,
     sound: str = "",
+    container: str | None = None,
+    display_matrix: Sequence[int] | None = None,
+    sample_aspect: Fraction | None = None,
 ) -> Path:
     """Write a film of 25 frames a second, or with a time in ms for each frame.
 
     first: number and time stamp of the first frame. shrink: every how many pixels to keep. show: what
-    is seen, by the number of the frame. sound: codec of a silent second beside it.
+    is seen, by the number of the frame. sound: codec of a silent second beside it. container: its format,
+    else by the suffix. display_matrix: nine numbers as in the file. sample_aspect: of a pixel.
     """
     base = Fraction(1, 1000) if times_ms is not None else Fraction(1, 25)
-    with keep_scheduling(), av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25)
+    with keep_scheduling(), av.open(str(path), "w", format=container) as output:
+        stream = output.add_stream(codec, rate=25)
         height, width, _ = show(first)[::shrink, ::shrink].shape
         stream.width, stream.height = width, height
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
@@ -54,15 +58,19 @@ def film(
         stream.codec_context.time_base = base
         if rotation_deg:
             stream.set_display_rotation(rotation_deg)
+        if display_matrix is not None:
+            stream.set_display_matrix(display_matrix)
+        if sample_aspect is not None:
+            stream.codec_context.sample_aspect_ratio = sample_aspect
         if sound:
-            add_silence(container, sound)
+            add_silence(output, sound)
         for index in range(first, first + num_frames):
             small = np.ascontiguousarray(show(index)[::shrink, ::shrink])
             frame = av.VideoFrame.from_ndarray(small, format="rgb24")
             frame.pts = times_ms[index] if times_ms is not None else index
             frame.time_base = base
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode())
     return path
 
 
