@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from itertools import count
 from math import isqrt
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ KERAS_INPUT = {"margin": 1.6, "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
 # facenet-pytorch's MTCNN with a margin of 10 of the crop's 224 pixels
 TORCH_INPUT = {"margin": 1.05, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 TORCH_EPS, OUR_EPS = 1e-5, 1e-3
-MAX_DEPTH, MAX_MEMBERS = 8, 4096  # of an HDF5 file's groups
+MAX_DEPTH, MAX_MEMBERS = 8, 4096  # of an HDF5 file's groups, and their members in all
 
 Layers = dict[str, list[dict[str, Tensor]]]
 
@@ -136,7 +137,7 @@ def read_keras(path: Path) -> Layers:
     left = path.stat().st_size
     try:
         with h5py.File(path, "r") as file:
-            for name, item in datasets(inner(file, "model_weights") or file):
+            for name, item in datasets(inner(file, "model_weights") or file, count(1)):
                 layer, weight = name.split("/")[-2:] if "/" in name else ("", name)
                 if (torch_name := TORCH_NAMES.get(weight.partition(":")[0])) is None:
                     continue
@@ -155,14 +156,19 @@ def read_keras(path: Path) -> Layers:
     return {kind: [found[layer] for _, layer in sorted(layers)] for kind, layers in order.items()}
 
 
-def datasets(group: h5py.Group, above: str = "", depth: int = 0) -> Iterator[tuple[str, h5py.Dataset]]:
-    """Every dataset below a group and its path; raises ValueError for links, which may lead elsewhere."""
-    if depth > MAX_DEPTH or len(group) > MAX_MEMBERS:
-        raise ValueError(f"its groups are more than {MAX_DEPTH} deep or {MAX_MEMBERS} wide")
+def datasets(
+    group: h5py.Group, visits: Iterator[int], above: str = "", depth: int = 0
+) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Every dataset below a group and its path; raises ValueError for links, which may lead elsewhere.
+
+    visits: counts members, one by one: with hard links a small file has one member on any number of paths.
+    """
     for name in group:
+        if depth > MAX_DEPTH or next(visits) > MAX_MEMBERS:
+            raise ValueError(f"its groups are more than {MAX_DEPTH} deep or hold more than {MAX_MEMBERS}")
         item = inner(group, name)
         if isinstance(item, h5py.Group):
-            yield from datasets(item, f"{above}{name}/", depth + 1)
+            yield from datasets(item, visits, f"{above}{name}/", depth + 1)
         elif isinstance(item, h5py.Dataset):
             yield f"{above}{name}", item
 

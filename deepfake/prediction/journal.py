@@ -5,16 +5,27 @@ from __future__ import annotations
 import json
 import os
 from base64 import b64decode
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from errno import ENOSPC
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from PIL import Image
 
 from deepfake.prediction.detector import sha256
 from deepfake.prediction.inputs import InputFile
 from deepfake.prediction.predictor import ScoredFile
 from deepfake.scoring.prediction import FaceShot, Prediction
+
+VERDICTS = ("fake", "real", "undetermined")
+NUMBERS = ("width", "height", "frames", "fps", "duration_s", "rotation_deg", "bytes")
+"""Facts about a file that pages calculate with."""
+STAMP = {"path": str, "bytes": int | None, "mtime_ns": int | None}
+MAX_NUMBER = 2**64
+MAX_PORTRAIT_PX = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +68,11 @@ class Journal:
         try:
             record = json.loads(line)
             if record["job"] == self.job:
+                check_record(record)
                 ok = record["prediction"]["status"] == "ok"
                 entry = Entry(offset, ok, record["bytes"], record["mtime_ns"])
                 self.entries[record["path"]] = entry
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OSError):
             pass  # not written by us: its file is done again
 
     def holds(self, found: InputFile) -> bool:
@@ -116,6 +128,53 @@ class Journal:
         with self.path.open("rb") as file:
             file.seek(entry.offset)
             return json.loads(file.readline())
+
+
+def check_record(record: Mapping[str, Any]) -> None:
+    """Raise ValueError, TypeError, KeyError or OSError for a line that this module does not write."""
+    prediction, shots = Prediction.from_dict(record["prediction"]), shots_of(record["portrait"])
+    check_type({name: record[name] for name in ("path", "bytes", "mtime_ns")}, STAMP)
+    check_type(asdict(replace(prediction, suspicious=shots)), get_type_hints(Prediction))
+    if prediction.status not in ("ok", "error") or prediction.verdict not in VERDICTS:
+        raise ValueError("no status or no verdict of that name")
+    for name, value in prediction.about.items():
+        check_type(value, int | float | None if name in NUMBERS else str | int | float | None)
+    for shot in shots:
+        with Image.open(BytesIO(shot.jpeg), formats=["JPEG"]) as image:
+            if max(image.size) > MAX_PORTRAIT_PX:
+                raise ValueError("a picture larger than a portrait")
+            image.load()
+
+
+def check_type(value: Any, hint: Any) -> None:
+    """Raise TypeError unless a value has a type; ValueError for a number that no prediction has.
+
+    hint: a type, a union, a tuple, or a dict of types by name, as which dataclasses are given.
+    """
+    if isinstance(hint, dict):
+        for name, part in hint.items():
+            check_type(value[name], part)
+    elif is_dataclass(hint):
+        check_type(value, get_type_hints(hint))
+    elif get_origin(hint) is UnionType:
+        if not isinstance(value, hint):
+            raise TypeError(f"{value!r:.80} is no {hint}")
+        check_number(value)
+    elif get_origin(hint) is tuple:
+        parts = get_args(hint)
+        parts = (parts[0],) * len(value) if parts[-1] is Ellipsis else parts
+        for item, part in zip(value, parts, strict=True):
+            check_type(item, part)
+    elif not isinstance(value, int | float if hint is float else get_origin(hint) or hint):
+        raise TypeError(f"{value!r:.80} is no {hint}")
+    else:
+        check_number(value)
+
+
+def check_number(value: Any) -> None:
+    """Raise ValueError for a number that is not finite or has more digits than any time in nanoseconds."""
+    if isinstance(value, int | float) and not abs(value) < MAX_NUMBER:
+        raise ValueError("no number of a prediction")
 
 
 def portrait_of(prediction: Prediction) -> dict[str, Any] | None:

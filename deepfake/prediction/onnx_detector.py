@@ -17,6 +17,7 @@ from torch import Tensor
 
 from deepfake.errors import UserError
 from deepfake.models.detector import Detector, Read, score_windows
+from deepfake.prediction.onnx_checks import check_sizes, check_tensors
 from deepfake.records import InputSpec
 from deepfake.training.checkpoint import KEY, Checkpoint, check_plain
 
@@ -76,6 +77,8 @@ CUDA = "CUDAExecutionProvider"
 class OnnxDetector:
     """The detector in an ONNX file, as its two parts; tensors come and go on the CPU.
 
+    Raises UserError if one of the parts asks for more memory than a detector does.
+
     fingerprint: SHA-256 of the file, since what its notes say of the weights may be wrong. device: "cuda"
     asks for onnxruntime's GPU package, and does without where it is not installed.
     """
@@ -85,8 +88,11 @@ class OnnxDetector:
     def __init__(self, model: Any, input: InputSpec, *, fingerprint: str, device: str = "cpu") -> None:
         self.input = input
         self.fingerprint = fingerprint
-        self.frames = session(part(model, FRAMES, FRAME_FEATURES), device=device)
-        self.windows = session(part(model, WINDOW_FEATURES, LOGIT), device=device)
+        frames, windows = part(model, FRAMES, FRAME_FEATURES), part(model, WINDOW_FEATURES, LOGIT)
+        check_sizes(frames, (1, 3, input.size, input.size))
+        check_sizes(windows, (1, input.window))
+        self.frames = session(frames.SerializeToString(), device=device)
+        self.windows = session(windows.SerializeToString(), device=device)
 
     def score(self, windows: np.ndarray, read: Read) -> Tensor:
         """Logits (W,) of windows, (W, T) numbers of frames, which are read a few at a time, each once."""
@@ -105,7 +111,7 @@ def load_onnx(path: Path, *, device: str = "cpu") -> tuple[OnnxDetector, Checkpo
     """The detector in a file of scripts/export.py and its checkpoint; raises UserError for other files."""
     if not path.is_file():
         raise UserError(f"checkpoint={path}: no such file")
-    onnx = package("onnx")
+    onnx, _ = package("onnx"), package("onnxruntime")
     content = path.read_bytes()
     try:
         model = onnx.load_model_from_string(content)
@@ -117,12 +123,13 @@ def load_onnx(path: Path, *, device: str = "cpu") -> tuple[OnnxDetector, Checkpo
     spec, checkpoint = read_notes(notes[KEY], path)
     check_graph(model.graph, spec, path)
     try:
+        check_tensors(model)
         fingerprint = hashlib.sha256(content).hexdigest()
         return OnnxDetector(model, spec, fingerprint=fingerprint, device=device), checkpoint
-    except UserError:
-        raise
+    except UserError as err:
+        raise UserError(f"checkpoint={path}: {err}; export it anew") from err
     except Exception as err:
-        reason = str(err).strip().splitlines()[0][:200]
+        reason = (str(err).strip() or type(err).__name__).splitlines()[0][:200]
         raise UserError(
             f"checkpoint={path}: onnxruntime refuses its graph ({reason}); export it anew"
         ) from err
@@ -141,8 +148,6 @@ def check_graph(graph: Any, spec: InputSpec, path: Path) -> None:
     known = {value.name for value in graph.value_info}
     if lacking := [name for name in (FRAMES, FRAME_FEATURES, WINDOW_FEATURES) if name not in known]:
         raise UserError(f"checkpoint={path}: its graph has no tensor {lacking[0]}; export it anew")
-    if outside := [weights.name for weights in graph.initializer if weights.external_data]:
-        raise UserError(f"checkpoint={path}: {outside[0]} is kept in another file; one file is read, no more")
 
 
 def describe(value: Any) -> tuple[str, str, tuple[int | None, ...]]:
@@ -152,10 +157,9 @@ def describe(value: Any) -> tuple[str, str, tuple[int | None, ...]]:
     return value.name, package("onnx").TensorProto.DataType.Name(tensor.elem_type), dims
 
 
-def part(model: Any, start: str, end: str) -> bytes:
-    """What lies between two tensors of a graph, as a file of its own."""
-    extractor = package("onnx").utils.Extractor(model)
-    return extractor.extract_model([start], [end]).SerializeToString()
+def part(model: Any, start: str, end: str) -> Any:
+    """What lies between two tensors of a graph, as a model of its own."""
+    return package("onnx").utils.Extractor(model).extract_model([start], [end])
 
 
 def session(content: bytes, *, device: str = "cpu") -> Any:

@@ -179,9 +179,34 @@ def deep(file: h5py.File, other: Path) -> None:
     file.create_group("/".join("g" * 50))
 
 
+def hard_links(file: h5py.File, other: Path) -> None:
+    """Eight groups in each other, each of 64 names for the next: 64 ** 8 paths."""
+    inner = file.create_group("leaf")
+    for depth in range(8):
+        group = file.create_group(f"level{depth}")
+        for name in range(64):
+            group[f"{name}"] = inner
+        inner = group
+
+
+def hard_links_to_a_dataset(file: h5py.File, other: Path) -> None:
+    leaf = file.create_dataset("leaf", (0,), "f4")
+    for group in range(80):
+        for name in range(64):
+            file[f"{group}/{name}/kernel:0"] = leaf
+
+
+def hard_links_in_a_ring(file: h5py.File, other: Path) -> None:
+    for name in range(64):
+        file[f"a/{name}"] = file["/"]
+
+
 @pytest.mark.parametrize(
     "make",
-    [external_link, external_root, external_storage, virtual, huge, huge_scattered, compressed, texts, deep],
+    [
+        *(external_link, external_root, external_storage, virtual, huge, huge_scattered, compressed, texts),
+        *(deep, hard_links, hard_links_to_a_dataset, hard_links_in_a_ring),
+    ],
 )
 def test_an_hdf5_file_that_leads_elsewhere_or_declares_too_much_is_refused(
     tmp_path: Path, make: Callable[[h5py.File, Path], None]

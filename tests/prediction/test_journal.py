@@ -1,15 +1,20 @@
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from deepfake.prediction.detector import sha256
 from deepfake.prediction.inputs import InputFile
 from deepfake.prediction.journal import Journal
 from deepfake.prediction.predictor import ScoredFile, Stamp
-from deepfake.scoring.prediction import Prediction
+from deepfake.scoring.prediction import FaceShot, Prediction, TrackPrediction, WindowPrediction
 
 
 @pytest.fixture
@@ -70,6 +75,78 @@ def test_lines_that_are_not_ours_are_passed_over(file: InputFile, tmp_path: Path
     place = tmp_path / "records.jsonl"
     Journal(place, "job", resume=False).add(judged(file))
     place.write_bytes(b'no json\n[]\n{"job": "job"}\n' + place.read_bytes())
+    assert probs(Journal(place, "job", resume=True), file) == [0.5]
+
+
+def without(record: Any, *keys: Any) -> None:
+    for key in keys[:-1]:
+        record = record[key]
+    del record[keys[-1]]
+
+
+def put(record: Any, value: Any, *keys: Any) -> None:
+    for key in keys[:-1]:
+        record = record[key]
+    record[keys[-1]] = value
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda record: without(record, "prediction", "tracks"),
+        lambda record: without(record, "prediction", "prob"),
+        lambda record: without(record, "portrait"),
+        lambda record: without(record, "bytes"),
+        lambda record: without(record, "prediction", "tracks", 0, "box"),
+        lambda record: without(record, "prediction", "tracks", 0, "windows", 0, "prob"),
+        lambda record: without(record, "portrait", "jpeg"),
+        lambda record: put(record, "bm8ganBlZw==", "portrait", "jpeg"),
+        lambda record: put(record, "ü", "portrait", "jpeg"),
+        lambda record: put(record, 7, "portrait", "jpeg"),
+        lambda record: put(record, "a", "prediction", "prob"),
+        lambda record: put(record, 10**400, "prediction", "prob"),
+        lambda record: put(record, float("nan"), "prediction", "prob"),
+        lambda record: put(record, float("inf"), "prediction", "tracks", 0, "end_s"),
+        lambda record: put(record, 10**400, "prediction", "about", "duration_s"),
+        lambda record: put(record, "long", "prediction", "about", "duration_s"),
+        lambda record: put(record, [[]], "prediction", "about", "codec"),
+        lambda record: put(record, [], "prediction", "about"),
+        lambda record: put(record, "perhaps", "prediction", "verdict"),
+        lambda record: put(record, 1, "prediction", "colour"),
+        lambda record: put(record, [1, 2], "prediction", "tracks", 0, "box"),
+        lambda record: put(record, ["path"], "path"),
+        lambda record: put(record, 10**400, "bytes"),
+    ],
+)
+def test_a_line_with_a_foreign_value_is_passed_over(
+    file: InputFile, tmp_path: Path, face: np.ndarray, spoil: Callable[[Any], object]
+) -> None:
+    place = tmp_path / "records.jsonl"
+    window = WindowPrediction(start_frame=0, end_frame=1, start_s=0.0, end_s=1.0, prob=0.5)
+    track = TrackPrediction(
+        track=0, prob=0.5, frames=2, start_s=0.0, end_s=1.0, box=(0, 0, 9, 9), windows=(window,)
+    )
+    picture = BytesIO()
+    Image.fromarray(face).save(picture, "JPEG")
+    shot = FaceShot(track=0, frame=0, time_s=0.0, prob=0.5, jpeg=picture.getvalue())
+    done = judged(file)
+    whole = replace(done.prediction, tracks=(track,), suspicious=(shot,))
+    Journal(place, "job", resume=False).add(replace(done, prediction=whole))
+    line = place.read_bytes()
+    assert Journal(place, "job", resume=True).holds(file)
+    record = json.loads(line)
+    spoil(record)
+    place.write_text(json.dumps(record) + "\n")
+    again = Journal(place, "job", resume=True)
+    assert not again.holds(file)
+    assert list(again.predictions([file])) == []
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"job": ' * 100_000, "1" * 5000, '{"job": "job"', "\xff"])
+def test_lines_that_no_reader_can_read_are_passed_over(file: InputFile, tmp_path: Path, text: str) -> None:
+    place = tmp_path / "records.jsonl"
+    Journal(place, "job", resume=False).add(judged(file))
+    place.write_bytes(text.encode("latin-1") + b"\n" + place.read_bytes())
     assert probs(Journal(place, "job", resume=True), file) == [0.5]
 
 

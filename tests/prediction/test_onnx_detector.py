@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import resource
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -168,8 +169,200 @@ def in_one_piece(model: Any) -> None:
     del model.graph.value_info[:]
 
 
+def elsewhere(name: str, values: Any = (1.0,)) -> onnx.TensorProto:
+    """A tensor whose numbers are said to be in another file."""
+    tensor = onnx.numpy_helper.from_array(np.array(values, np.float32), name)
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="/etc/passwd")
+    return tensor
+
+
+def add_first(model: Any, *nodes: Any) -> None:
+    """Put nodes before all others, and their last result into the logit."""
+    helper = onnx.helper
+    last = model.graph.node[-1]
+    ours = [*nodes]
+    ours += [helper.make_node("Cast", [nodes[-1].output[0]], ["as_float"], to=onnx.TensorProto.FLOAT)]
+    ours += [helper.make_node("ReduceSum", ["as_float"], ["summed"], keepdims=0)]
+    old = last.output[0]
+    last.output[0] = "without"
+    added = helper.make_node("Add", ["without", "summed"], [old])
+    whole = [*ours, *map(copy_of, model.graph.node), added]
+    del model.graph.node[:]
+    model.graph.node.extend(whole)
+
+
+def copy_of(message: Any) -> Any:
+    made = type(message)()
+    made.CopyFrom(message)
+    return made
+
+
+def branches(nodes: list[Any], *weights: Any) -> Any:
+    """An If whose two branches are nodes that make "inside", with weights of their own."""
+    helper = onnx.helper
+    inside = helper.make_tensor_value_info("inside", onnx.TensorProto.FLOAT, None)
+    graph = helper.make_graph(nodes, "branch", [], [inside], initializer=weights)
+    return helper.make_node("If", ["yes"], ["chosen"], then_branch=graph, else_branch=graph)
+
+
+def constant(name: str, values: Any) -> Any:
+    value = onnx.numpy_helper.from_array(np.array(values))
+    return onnx.helper.make_node("Constant", [], [name], value=value)
+
+
+YES = constant("yes", True)
+IDENTITY = onnx.helper.make_node("Identity", ["w"], ["inside"])
+
+
 def with_weights_elsewhere(model: Any) -> None:
     model.graph.initializer[-1].external_data.add(key="location", value="/etc/passwd")
+
+
+def with_a_branch_s_weights_elsewhere(model: Any) -> None:
+    add_first(model, YES, branches([IDENTITY], elsewhere("w")))
+
+
+def with_a_branch_of_a_branch_s_weights_elsewhere(model: Any) -> None:
+    inner = branches([IDENTITY], elsewhere("w"))
+    inner.output[0] = "inside"
+    add_first(model, YES, branches([inner]))
+
+
+def with_a_loop_s_weights_elsewhere(model: Any) -> None:
+    helper, types = onnx.helper, onnx.TensorProto
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["going"]), IDENTITY],
+        "body",
+        [
+            helper.make_tensor_value_info("i", types.INT64, []),
+            helper.make_tensor_value_info("go", types.BOOL, []),
+        ],
+        [
+            helper.make_tensor_value_info("going", types.BOOL, []),
+            helper.make_tensor_value_info("inside", types.FLOAT, None),
+        ],
+        initializer=[elsewhere("w")],
+    )
+    add_first(model, YES, constant("two", 2), helper.make_node("Loop", ["two", "yes"], ["all"], body=body))
+
+
+def with_a_constant_elsewhere(model: Any) -> None:
+    add_first(model, onnx.helper.make_node("Constant", [], ["c"], value=elsewhere("c")))
+
+
+def with_a_location_alone(model: Any) -> None:
+    model.graph.initializer[-1].data_location = onnx.TensorProto.EXTERNAL
+
+
+def with_a_sparse_constant_elsewhere(model: Any) -> None:
+    sparse = onnx.SparseTensorProto(values=elsewhere("s"), dims=[4])
+    sparse.indices.CopyFrom(onnx.numpy_helper.from_array(np.array([1]), "s_indices"))
+    add_first(model, onnx.helper.make_node("Constant", [], ["c"], sparse_value=sparse))
+
+
+def with_sparse_weights_elsewhere(model: Any) -> None:
+    model.graph.sparse_initializer.add(values=elsewhere("s"), dims=[4])
+
+
+def with_a_function_that_reads_elsewhere(model: Any) -> None:
+    node = onnx.helper.make_node("Constant", [], ["c"], value=elsewhere("c"))
+    model.functions.append(
+        onnx.helper.make_function("ours", "F", [], ["c"], [node], [onnx.helper.make_opsetid("", 18)])
+    )
+
+
+def with_a_function(model: Any) -> None:
+    model.functions.append(
+        onnx.helper.make_function("ours", "F", [], ["yes"], [YES], [onnx.helper.make_opsetid("", 18)])
+    )
+
+
+def with_another_runtime_s_cache(model: Any) -> None:
+    add_first(
+        model,
+        onnx.helper.make_node("EPContext", [], ["c"], domain="com.microsoft", ep_cache_context="/etc/passwd"),
+    )
+
+
+def with_a_huge_constant(model: Any) -> None:
+    add_first(
+        model, constant("shape", [2**20, 2**20]), onnx.helper.make_node("ConstantOfShape", ["shape"], ["c"])
+    )
+
+
+def with_a_huge_constant_in_a_branch(model: Any) -> None:
+    make = onnx.helper.make_node("ConstantOfShape", ["shape"], ["inside"])
+    add_first(model, YES, branches([constant("shape", [2**20, 2**20]), make]))
+
+
+def with_a_huge_constant_of_a_computed_shape(model: Any) -> None:
+    add_first(
+        model,
+        constant("side", [2**20]),
+        onnx.helper.make_node("Mul", ["side", "side"], ["shape"]),
+        onnx.helper.make_node("ConstantOfShape", ["shape"], ["c"]),
+    )
+
+
+def with_a_constant_of_a_shape_that_is_hard_to_know(model: Any) -> None:
+    add_first(
+        model,
+        constant("side", [2.0**20]),
+        onnx.helper.make_node("Exp", ["side"], ["exp"]),
+        onnx.helper.make_node("Cast", ["exp"], ["shape"], to=onnx.TensorProto.INT64),
+        onnx.helper.make_node("ConstantOfShape", ["shape"], ["c"]),
+    )
+
+
+def with_a_huge_expand(model: Any) -> None:
+    add_first(
+        model,
+        constant("shape", [2**20, 2**20]),
+        constant("one", [1.0]),
+        onnx.helper.make_node("Expand", ["one", "shape"], ["c"]),
+    )
+
+
+def with_a_huge_tile(model: Any) -> None:
+    add_first(
+        model,
+        constant("times", [2**40]),
+        constant("one", [1.0]),
+        onnx.helper.make_node("Tile", ["one", "times"], ["c"]),
+    )
+
+
+def with_a_huge_sum(model: Any) -> None:
+    add_first(
+        model,
+        constant("row", np.zeros((1, 2**15), np.float32)),
+        onnx.helper.make_node("Transpose", ["row"], ["column"]),
+        onnx.helper.make_node("Add", ["row", "column"], ["c"]),
+    )
+
+
+def with_many_large_constants(model: Any) -> None:
+    makes = [onnx.helper.make_node("ConstantOfShape", ["shape"], [f"c{n}"]) for n in range(9)]
+    join = onnx.helper.make_node("Sum", [f"c{n}" for n in range(9)], ["c"])
+    add_first(model, constant("shape", [2**14, 2**14]), *makes, join)
+
+
+def with_a_huge_range(model: Any) -> None:
+    ends = [constant(name, value) for name, value in (("from", 0), ("to", 2**40), ("by", 1))]
+    add_first(model, *ends, onnx.helper.make_node("Range", ["from", "to", "by"], ["c"]))
+
+
+def with_a_huge_sparse_constant(model: Any) -> None:
+    sparse = onnx.SparseTensorProto(dims=[2**40])
+    sparse.values.CopyFrom(onnx.numpy_helper.from_array(np.ones(1, np.float32), "s"))
+    sparse.indices.CopyFrom(onnx.numpy_helper.from_array(np.array([1]), "s_indices"))
+    add_first(model, onnx.helper.make_node("Constant", [], ["c"], sparse_value=sparse))
+
+
+def with_weights_that_are_not_there(model: Any) -> None:
+    model.graph.initializer[-1].dims[:] = [2**40]
 
 
 def with_an_unknown_operation(model: Any) -> None:
@@ -189,6 +382,27 @@ def with_an_unknown_operation(model: Any) -> None:
         (with_another_answer, "its output is .*prob.*, not"),
         (in_one_piece, "its graph has no tensor frames"),
         (with_weights_elsewhere, "is kept in another file"),
+        (with_a_branch_s_weights_elsewhere, "w is kept in another file"),
+        (with_a_branch_of_a_branch_s_weights_elsewhere, "w is kept in another file"),
+        (with_a_loop_s_weights_elsewhere, "w is kept in another file"),
+        (with_a_constant_elsewhere, "c is kept in another file"),
+        (with_a_location_alone, "is kept in another file"),
+        (with_a_sparse_constant_elsewhere, "s is kept in another file"),
+        (with_sparse_weights_elsewhere, "s is kept in another file"),
+        (with_a_function_that_reads_elsewhere, "c is kept in another file"),
+        (with_a_function, "functions"),
+        (with_another_runtime_s_cache, "EPContext"),
+        (with_a_huge_constant, "ConstantOfShape 'c'"),
+        (with_a_huge_constant_in_a_branch, r"has shape \[1048576, 1048576\]"),
+        (with_a_huge_constant_of_a_computed_shape, "memory"),
+        (with_a_constant_of_a_shape_that_is_hard_to_know, "ConstantOfShape 'c'"),
+        (with_a_huge_expand, "Expand 'c'"),
+        (with_a_huge_tile, "memory"),
+        (with_a_huge_sum, "Add 'c'"),
+        (with_many_large_constants, "elements together"),
+        (with_a_huge_range, "memory"),
+        (with_a_huge_sparse_constant, r"\[1099511627776\]"),
+        (with_weights_that_are_not_there, "declares 1099511627776"),
         (with_an_unknown_operation, "onnxruntime refuses its graph"),
     ],
 )
@@ -199,9 +413,20 @@ def test_what_export_did_not_write_is_refused_in_one_line(
     spoil(model)
     path = tmp_path / "other.onnx"
     path.write_bytes(model.SerializeToString())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(UserError, match=told) as caught:
         load_detector(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20  # KiB
     assert "\n" not in str(caught.value)
+
+
+def test_a_graph_with_a_choice_and_a_small_constant_is_read(file: Path, tmp_path: Path) -> None:
+    model = onnx.load_model_from_string(file.read_bytes())
+    make = onnx.helper.make_node("ConstantOfShape", ["shape"], ["inside"])
+    add_first(model, YES, branches([constant("shape", [4]), make]))
+    path = tmp_path / "choice.onnx"
+    path.write_bytes(model.SerializeToString())
+    load_detector(path)
 
 
 def test_heat_maps_of_an_exported_detector_are_refused_with_the_mend(file: Path) -> None:
