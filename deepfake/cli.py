@@ -14,6 +14,7 @@ import traceback
 import warnings
 from contextlib import suppress
 from functools import partial
+from hashlib import sha256
 from importlib import import_module
 from multiprocessing import get_start_method, set_start_method
 from pathlib import Path
@@ -117,14 +118,24 @@ def all_keys(task: str) -> list[str]:
 
 
 def register_resolvers() -> None:
-    """Make the functions that conf/hydra uses known to it."""
+    """Make the functions that conf uses known to it."""
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     OmegaConf.register_new_resolver("search_direction", search_direction, replace=True)
+    OmegaConf.register_new_resolver("root_suffix", root_suffix, replace=True)
 
 
 def run_folder(task: str, now: str, resume: str | bool | None) -> str:
     """Where a run writes: the resumed training's own folder, else a new one under outputs/<task>."""
     return str(Path(resume).parent.parent) if isinstance(resume, str) else f"outputs/{task}/{now}"
+
+
+def root_suffix(root: Any) -> str:
+    """What tells the store of one data.root from that of another, such as "-holiday-1f3a9c02"."""
+    if root is None:
+        return ""
+    path = os.path.realpath(os.path.expanduser(str(root)))
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", os.path.basename(path))[:40]
+    return f"-{name}-{sha256(os.fsencode(path)).hexdigest()[:8]}"
 
 
 def search_direction(monitor: str) -> str:
@@ -137,6 +148,7 @@ def run_job(task: str, module: str, cfg: DictConfig) -> Status:
 
     The traceback of an unforeseen error is written to the run folder too.
     """
+    register_resolvers()  # a sweep may have started this process
     run_dir, start_s = Path(HydraConfig.get().runtime.output_dir), time.monotonic()
 
     def write_status(status: str, error: object = "", value: float | None = None) -> Status:

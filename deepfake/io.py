@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -86,6 +87,52 @@ def atomic_path(path: Path, *, durable: bool = False) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def walk_files(folder: Path, *, recursive: bool = True, upwards: bool = True) -> Iterator[Path]:
+    """The files in a folder and, if recursive, in those below it, without hidden ones (".name"), in no order.
+
+    Links to folders are followed after the folders themselves, and each real folder is entered once, so that
+    rings of links end. upwards: also where a link leads to a folder that holds the link. Folders that cannot
+    be listed are logged.
+    """
+    entered: set[tuple[int, int]] = set()
+    starts = [folder]
+    while starts:
+        links: list[Path] = []
+        for start in starts:
+            for place, folders, names in os.walk(start, onerror=_warn_of_folder):
+                here = os.stat(place)
+                if (here.st_dev, here.st_ino) in entered:
+                    folders.clear()
+                    continue
+                entered.add((here.st_dev, here.st_ino))
+                folders[:] = sorted(name for name in folders if name[0] != ".") if recursive else []
+                linked = [path for name in folders if (path := Path(place, name)).is_symlink()]
+                links += linked if upwards else [path for path in linked if not _leads_upwards(path)]
+                yield from (Path(place, name) for name in names if name[0] != ".")
+        starts = links
+
+
+def _leads_upwards(link: Path) -> bool:
+    return link.parent.resolve().is_relative_to(link.resolve())
+
+
+def _warn_of_folder(err: OSError) -> None:
+    log.warning("%s: not looked into (%s)", err.filename, err.strerror)
+
+
+def kinds_of(paths: Iterable[Path]) -> str:
+    """How many files there are of each suffix, most first: "3 .txt, 1 without suffix"."""
+    times = Counter(path.suffix.lower() or "without suffix" for path in paths)
+    return ", ".join(
+        f"{num} {kind}" for kind, num in sorted(times.items(), key=lambda pair: (-pair[1], pair[0]))
+    )
+
+
+def slash_hint(path: Path) -> str:
+    """What to do about a path that is not there, where it has the backslashes of Windows; else empty."""
+    return "; its folders are separated by backslashes: write / instead" if "\\" in str(path) else ""
 
 
 def write_text(path: Path, text: str) -> None:

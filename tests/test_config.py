@@ -84,6 +84,16 @@ def test_a_store_suffix_reaches_the_stores_of_joint_corpora(composed: Composed) 
     assert composed("train", "data=joint").data.corpora.ffpp.store == "outputs/stores/ffpp_c23"
 
 
+@pytest.mark.parametrize("data", ["folder", "csv"])
+def test_each_root_of_ones_own_videos_has_a_store_of_its_own(composed: Composed, data: str) -> None:
+    roots = ["/a/films", "/b/films", "/b/films/", "/b/../b/films", "/b/films.csv"]
+    stores = [composed("train", f"data={data}", f"data.root={root}").data.store for root in roots]
+    joint = composed("train", "data=joint", f"data.corpora.{data}.root=/b/films").data.corpora[data].store
+    assert len(set(stores)) == 3
+    assert stores[1] == stores[2] == stores[3] == joint
+    assert stores[0].startswith(f"outputs/stores/{data}-films-")
+
+
 @pytest.mark.parametrize("path", sorted((CONF / "faces").glob("*/*.yaml")), ids=lambda p: p.stem)
 def test_a_corpus_with_face_settings_of_its_own_gets_them_unless_told_otherwise(
     composed: Composed, path: Path

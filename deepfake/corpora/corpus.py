@@ -150,6 +150,7 @@ FOLDERS_OF = {
     "manipulated_videos": "deeperforensics",
     "dfdc_train_part_0": "dfdc",
     "dfdc_train_part_00": "dfdc",
+    "train_sample_videos": "dfdc",
     "method_a": "dfdc",
 }
 

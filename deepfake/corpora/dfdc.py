@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +13,12 @@ from typing import Any
 from deepfake.corpora import corpus
 from deepfake.corpora.corpus import Corpus, FolderCount, read_json, read_label, warn_of_names
 from deepfake.errors import UserError
+from deepfake.io import walk_files
 from deepfake.records import FAKE, REAL, Video
 
+log = logging.getLogger(__name__)
+
+PART = re.compile(r"dfdc_train_part_(\d+)")
 HELD_OUT = {"validation": "val", "test": "test"}
 PREVIEW = {"original_videos": 1131, "method_A": 3975, "method_B": 144}
 LAYOUT = """  <root>/dfdc_train_part_0/metadata.json, aaqaifqrwn.mp4 …      parts 0 to 49
@@ -56,6 +63,10 @@ def dfdc_corpus(root: str | Path) -> Corpus:
         warn_of_names(f"DFDC: %d files of {place} are ignored, as its metadata do not name them", unknown)
         present = len(set(known) & there)
         counts.append(FolderCount(place, present, len(known), tuple(missing), tuple(unknown)))
+    if hint := _other_names(root, folders):
+        log.warning("data.root=%s: %s", root, hint)
+    if not videos and hint:
+        raise UserError(f"data.root={root}: no DFDC video found, but {hint}")
     if not videos:
         raise corpus.wrong_root(root, "no DFDC video found", LAYOUT, group="dfdc")
     reals = {video.clip: video.key for video in videos if video.label == REAL}
@@ -82,6 +93,29 @@ def _parts(root: Path) -> list[Path]:
         return sorted((int(d) if d.isdigit() else 0, path) for d, path in zip(digits, paths, strict=True))
 
     return [dict(reversed(numbered(part))).get(number, part) for number, part in numbered(root)]
+
+
+def _other_names(root: Path, known: Collection[Path]) -> str:
+    """What to do about folders with a part's metadata whose names are not those of parts; empty if none."""
+    if not root.is_dir():
+        return ""
+    if (root / "metadata.json").is_file():
+        if PART.fullmatch(root.resolve().name):
+            return f"this is one part of it: name the folder that holds it, {root.resolve().parent}"
+        return (
+            "a part's metadata.json lies directly in it: make a folder with this one in it, named "
+            "dfdc_train_part_0, and name that folder"
+        )
+    below = [path for path in sorted(root.iterdir()) if path.is_dir() and path.name[0] != "."]
+    others = [path.name for path in below if path not in known and (path / "metadata.json").is_file()]
+    if not others:
+        return ""
+    numbers = {int(found[1]) for path in below if (found := PART.fullmatch(path.name))}
+    free = next(number for number in range(len(numbers) + 1) if number not in numbers)
+    return (
+        f"{corpus.few(others)} {'have' if len(others) > 1 else 'has'} the metadata.json of a part but "
+        f"not its name: rename it, for example `mv {root / others[0]} {root / f'dfdc_train_part_{free}'}`"
+    )
 
 
 def _metadata(folder: Path) -> dict[str, tuple[int, str | None]]:
@@ -153,8 +187,8 @@ def _preview(root: Path) -> Corpus:
         )
     if not videos:
         raise UserError(f"{file}: none of its {len(missing)} videos is below {root}")
-    paths = [path for folder in PREVIEW for path in sorted((root / folder).rglob("*.mp4"))]
-    on_disk = [path.relative_to(root).as_posix() for path in paths if path.name[0] != "."]
+    paths = [path for folder in PREVIEW for path in sorted(walk_files(root / folder, upwards=False))]
+    on_disk = [path.relative_to(root).as_posix() for path in paths if path.suffix == ".mp4"]
     unknown = [name for name in on_disk if name not in entries]
     warn_of_names("DFDC preview: %d videos of dataset.json are not on disk", missing)
     warn_of_names("DFDC preview: %d videos are ignored, as dataset.json does not name them", unknown)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from deepfake.corpora.corpus import Corpus, FolderCount, few, identities_of, read_csv, read_label
 from deepfake.errors import UserError
-from deepfake.io import storable
+from deepfake.io import kinds_of, slash_hint, storable, walk_files
 from deepfake.records import FAKE, REAL, SPLITS, Video
+from deepfake.video.decode import IMAGE_SUFFIXES
 from deepfake.video.probe import VIDEO_SUFFIXES
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ def folder_corpus(root: str | Path) -> Corpus:
         videos = [video for part in parts.values() for video in part] if parts else _list_classes(root, root)
     except OSError as err:
         raise UserError(f"data.root={root}: {err.filename} cannot be listed ({err.strerror})") from err
+    _warn_of_others(root, videos)
     official = {video.key: name for name, part in parts.items() for video in part}
     return Corpus(name="folder", videos=tuple(videos), splits={"official": official})
 
@@ -50,15 +52,18 @@ def _list_classes(folder: Path, root: Path) -> list[Video]:
         path: name
         for name in CLASSES
         if name in below
-        for path in sorted(below[name].rglob("*"))
-        if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
+        for path in sorted(walk_files(below[name], upwards=False))
+        if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES
     }
     if set(files.values()) != set(CLASSES):
         found = few(sorted(path.name for path in folder.iterdir()), 10) or "nothing"
         counts = Counter(files.values())
+        others = [
+            path for name in CLASSES if name in below for path in walk_files(below[name], upwards=False)
+        ]
         raise UserError(
             f"{folder}: {counts['real']} real and {counts['fake']} fake videos found; {LAYOUT}; "
-            f"found: {found}"
+            f"found: {found}{_picture_hint(others)}"
         )
     keys = _unique_keys(files, root)
     videos = []
@@ -75,6 +80,30 @@ def _list_classes(folder: Path, root: Path) -> list[Video]:
             )
         )
     return videos
+
+
+def _warn_of_others(root: Path, videos: Sequence[Video]) -> None:
+    """Log how many files below root are not taken, and how many are taken as real and as fake."""
+    taken = {video.path.resolve() for video in videos}
+    others = [path for path in walk_files(root, upwards=False) if path.resolve() not in taken]
+    if others:
+        log.warning(
+            "%d files below %s are not looked at, as they are no videos in real or fake: %s%s",
+            len(others),
+            root,
+            kinds_of(others),
+            _picture_hint(others),
+        )
+    labels: dict[Path, set[int]] = {}
+    for video in videos:
+        labels.setdefault(video.path.resolve(), set()).add(video.label)
+    if both := [str(path) for path, found in labels.items() if len(found) > 1]:
+        log.warning("%d files are linked as real and as fake: %s", len(both), few(both))
+
+
+def _picture_hint(paths: Iterable[Path]) -> str:
+    pictures = any(path.suffix.lower() in IMAGE_SUFFIXES for path in paths)
+    return "; data=folder takes videos only, and predict.py pictures too" if pictures else ""
 
 
 def _unique_keys(paths: Collection[Path], folder: Path) -> dict[Path, str]:
@@ -105,12 +134,17 @@ def csv_corpus(root: str | Path) -> Corpus:
     if not table.is_file():
         raise UserError(f"data.root={table}: no such file; expected is a CSV with {CSV_LAYOUT}")
     rows = _read_rows(table)
+    hint = ""
     missing = [row["path"] for path, row in rows.items() if not path.is_file()]
     if missing:
-        log.warning("%s: %d of %d files do not exist: %s", table, len(missing), len(rows), few(missing))
+        hint = next((hint for name in missing if (hint := slash_hint(Path(name)))), "")
+        log.warning(
+            "%s: %d of %d files do not exist: %s%s", table, len(missing), len(rows), few(missing), hint
+        )
     if len(missing) == len(rows):
         raise UserError(
-            f"{table}: none of its {len(rows)} files exists; paths are relative to {table.parent}"
+            f"{table}: none of its {len(rows)} files exists, such as {missing[0]}{hint}; paths are "
+            f"relative to {table.parent}"
         )
     present = [path for path in rows if path.is_file()]
     keys = _unique_keys(present, Path(os.path.abspath(table.parent)))

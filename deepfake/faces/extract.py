@@ -24,6 +24,7 @@ from deepfake.faces.settings import FaceSettings
 from deepfake.faces.tracker import Shot, Tracker, box_array
 from deepfake.faces.video_faces import (
     SCHEMA,
+    SourceFile,
     VideoFaces,
     crop_square,
     encode_jpeg,
@@ -80,6 +81,7 @@ def extract_faces(
     timer = StageTimer()
     with timer.stage("scan"):
         info, clips = sample_clips(path, settings, limits)
+        source = SourceFile.of(path)  # before it is decoded, so that a later change is noticed
     tracker = Tracker(settings)
     sampled: list[int] = []
     rows: list[Row] = []
@@ -106,9 +108,7 @@ def extract_faces(
             if progress is not None:
                 progress(sampled[-1] if sampled else 0)
         rows = rank_tracks(rows)
-        faces = VideoFaces(
-            SCHEMA.empty_table(), info, settings, tuple(sampled), source_bytes=path.stat().st_size
-        )
+        faces = VideoFaces(SCHEMA.empty_table(), info, settings, tuple(sampled), source=source)
         mask_error = ""
         if mask is not None:
             from deepfake.faces.main_face import try_mask_shares  # which only corpora with masks need

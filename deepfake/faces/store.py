@@ -22,7 +22,15 @@ from deepfake.errors import UserError
 from deepfake.faces.main_face import check_rule, choose
 from deepfake.faces.remote_store import fetch
 from deepfake.faces.settings import FaceSettings
-from deepfake.faces.video_faces import NO_FACE, VideoFaces, file_of, put_metadata, read_faces, read_metadata
+from deepfake.faces.video_faces import (
+    NO_FACE,
+    SourceFile,
+    VideoFaces,
+    file_of,
+    put_metadata,
+    read_faces,
+    read_metadata,
+)
 from deepfake.io import DISK_FULL, atomic_path, file_lock, storable, write_csv
 from deepfake.records import FAKE, Video
 
@@ -120,15 +128,15 @@ class FaceStore:
     def has(self, key: str, source: Path, *, overwrite: bool = False) -> bool:
         """Whether the faces of this video file are here, whole.
 
-        Those of another file under the same key, which its size shows, are not. Raises UserError if they were
-        made with other settings, unless such are to be overwritten.
+        Those of another file under the same key, which its content shows, are not. Raises UserError if they
+        were made with other settings, unless such are to be overwritten.
         """
         path = self.path_of(key)
         if not path.exists():
             return False
         try:
             about = read_about(path)
-            made_with, source_bytes = about["settings"], about["source_bytes"]
+            made_with, made_of = about["settings"], about["source"]
         except (pa.ArrowInvalid, ValueError, KeyError) as err:
             raise UserError(f"{path}: not a file of a face store ({err}); delete it and run again") from err
         if differences := FaceSettings.from_dict(made_with).differences(self.settings):
@@ -138,7 +146,7 @@ class FaceStore:
                 f"the face store {self.root} was made with other settings (stored != wanted): {differences}. "
                 "Name another data.store, or replace this one with faces.overwrite=true"
             )
-        return source_bytes == source.stat().st_size
+        return made_of is not None and SourceFile(**made_of).is_content_of(source)
 
     def write(self, key: str, faces: VideoFaces) -> None:
         """Keep a video's faces; the file appears only when it is whole."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from hashlib import sha256
+from hashlib import blake2b, sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -38,7 +39,55 @@ SCHEMA = pa.schema(
 LIBRARIES = ("facenet-pytorch", "torch", "decord", "av", "opencv-python-headless", "simplejpeg", "pyarrow")
 METADATA_KEY = b"deepfake"
 NO_FACE = "no face found in {} sampled frames"
+FEW_BLOCKS, MANY_BLOCKS, BLOCK_BYTES = 8, 256, 1 << 14
 MAX_NAME_BYTES = 200  # of 255: suffix, lock and unfinished file need room too
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """What a video file was when its faces were extracted.
+
+    path: its real path. num_bytes, time_ns: its size and time of change. few_blocks, many_blocks: hashes of
+    blocks that are spread over it; the second covers files up to 4 MiB as a whole.
+    """
+
+    path: str
+    num_bytes: int
+    time_ns: int
+    few_blocks: str
+    many_blocks: str
+
+    @classmethod
+    def of(cls, path: Path) -> SourceFile:
+        """The file as it is now."""
+        real, status = os.path.realpath(path), os.stat(path)
+        few, many = (hash_blocks(path, status.st_size, num) for num in (FEW_BLOCKS, MANY_BLOCKS))
+        return cls(real, status.st_size, status.st_mtime_ns, few, many)
+
+    def is_content_of(self, path: Path) -> bool:
+        """Whether a file has this content: a copy elsewhere does, a file of this name and size may not.
+
+        Reads little of a file that has this path and time, and more of any other.
+        """
+        status = os.stat(path)
+        if status.st_size != self.num_bytes:
+            return False
+        if (os.path.realpath(path), status.st_mtime_ns) == (self.path, self.time_ns):
+            return hash_blocks(path, self.num_bytes, FEW_BLOCKS) == self.few_blocks
+        return hash_blocks(path, self.num_bytes, MANY_BLOCKS) == self.many_blocks
+
+
+def hash_blocks(path: Path, num_bytes: int, num_blocks: int) -> str:
+    """Hash of blocks at even distances, the first and the last among them; of a small file all of it."""
+    digest = blake2b(digest_size=16)
+    with path.open("rb") as file:
+        if num_bytes <= num_blocks * BLOCK_BYTES:
+            digest.update(file.read(num_bytes))
+        else:
+            for block in range(num_blocks):
+                file.seek((num_bytes - BLOCK_BYTES) * block // (num_blocks - 1))
+                digest.update(file.read(BLOCK_BYTES))
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -47,8 +96,8 @@ class VideoFaces:
 
     table: rows of SCHEMA, ordered by track, clip, step. sampled: index in the video of each sampled frame,
     with or without a face. mask_shares: for each track, how much of the manipulated region it holds (see
-    main_face.mask_shares); None if no mask was looked at, empty if it said nothing. source_bytes: size of the
-    video file, by which a changed one is noticed.
+    main_face.mask_shares); None if no mask was looked at, empty if it said nothing. source: the video file,
+    by which another one and a changed one are noticed.
     """
 
     table: pa.Table
@@ -56,7 +105,7 @@ class VideoFaces:
     settings: FaceSettings
     sampled: tuple[int, ...]
     mask_shares: tuple[float, ...] | None = None
-    source_bytes: int = 0
+    source: SourceFile | None = None
 
     @cached_property
     def track_rows(self) -> list[np.ndarray]:
@@ -85,7 +134,7 @@ class VideoFaces:
             "settings": self.settings.to_dict(),
             "sampled": list(self.sampled),
             "mask_shares": self.mask_shares,
-            "source_bytes": self.source_bytes,
+            "source": asdict(self.source) if self.source else None,
             "versions": {name: package_version(name) for name in LIBRARIES},
         }
         return put_metadata(self.table, about)
@@ -103,7 +152,7 @@ def read_faces(path: Path) -> VideoFaces:
         FaceSettings.from_dict(about["settings"]),
         tuple(about["sampled"]),
         None if shares is None else tuple(shares),
-        about["source_bytes"],
+        SourceFile(**about["source"]) if about["source"] else None,
     )
 
 

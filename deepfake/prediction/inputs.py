@@ -11,6 +11,7 @@ from os.path import exists, isdir, isfile, islink  # which call a name that cann
 from pathlib import Path
 
 from deepfake.errors import UserError
+from deepfake.io import kinds_of, slash_hint, walk_files
 from deepfake.video.decode import IMAGE_SUFFIXES
 from deepfake.video.probe import VIDEO_SUFFIXES
 
@@ -80,7 +81,7 @@ def expand(name: str, *, recursive: bool) -> Iterator[InputFile]:
     elif MAGIC.search(name):
         yield from matches(path, recursive=recursive)
     else:
-        raise UserError(f"input={name}: no such file or folder")
+        raise UserError(f"input={name}: no such file or folder{slash_hint(path)}")
 
 
 def at(path: Path, *, recursive: bool) -> Iterator[InputFile]:
@@ -95,29 +96,21 @@ def at(path: Path, *, recursive: bool) -> Iterator[InputFile]:
 
 
 def below(folder: Path, *, recursive: bool) -> list[Path]:
-    """Videos and images in a folder, in order of name; each real folder is entered once, so loops end."""
-    files: list[Path] = []
-    entered: set[tuple[int, int]] = set()
-    for place, folders, names in os.walk(folder, followlinks=True, onerror=warn):
-        here = os.stat(place)
-        if (here.st_dev, here.st_ino) in entered:
-            folders.clear()
-            continue
-        entered.add((here.st_dev, here.st_ino))
-        folders[:] = sorted(folders) if recursive else []
-        files += [Path(place, name) for name in names if Path(name).suffix.lower() in SUFFIXES]
-    return sorted(files)
-
-
-def warn(err: OSError) -> None:
-    """Say which folder cannot be looked into."""
-    log.warning("%s: not looked into (%s)", err.filename, err.strerror)
+    """Videos and images in a folder, in order of name; see walk_files. Logs how many others are there."""
+    files = sorted(walk_files(folder, recursive=recursive))
+    others = [path for path in files if path.suffix.lower() not in SUFFIXES]
+    if others:
+        log.warning(
+            "%d files in %s are no videos or images by name: %s", len(others), folder, kinds_of(others)
+        )
+    return [path for path in files if path.suffix.lower() in SUFFIXES]
 
 
 def matches(pattern: Path, *, recursive: bool) -> Iterator[InputFile]:
     """What a pattern matches, in order of name: folders stand for what is in them.
 
-    Files of other kinds are left out unless the pattern itself ends in their suffix.
+    Files of other kinds are left out unless the pattern itself ends in their suffix, and hidden ones unless a
+    part of the pattern begins with a dot.
     """
     parts = pattern.parts
     plain = next(place for place, part in enumerate(parts) if MAGIC.search(part))
@@ -127,6 +120,8 @@ def matches(pattern: Path, *, recursive: bool) -> Iterator[InputFile]:
         paths = sorted(start.glob(rest))
     except (ValueError, re.error) as err:
         raise UserError(f"input={pattern}: not a pattern ({err}); ** stands for whole folder names") from err
+    if not any(part.startswith(".") for part in Path(rest).parts):
+        paths = [path for path in paths if not any(p[0] == "." for p in path.relative_to(start).parts)]
     asked = Path(rest).suffix.lower()
     found = False
     for path in paths:
@@ -170,7 +165,7 @@ def trouble_with(path: Path) -> str:
         return ""
     if exists(path):
         return f"{path}: not a regular file"
-    return f"{path}: a link to nothing" if islink(path) else f"{path}: no such file"
+    return f"{path}: a link to nothing" if islink(path) else f"{path}: no such file{slash_hint(path)}"
 
 
 def refuse_url(name: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +21,7 @@ from deepfake.corpora.protocols import (
     split_corpora,
     write_protocol,
 )
-from deepfake.io import short_path, write_csv, write_json
+from deepfake.io import short_path, walk_files, write_csv, write_json
 from deepfake.records import SPLITS, Video
 from deepfake.reports.html import TextConsole, TextTable
 
@@ -72,8 +71,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
 def count_unused(corpus: Corpus) -> Iterator[FolderCount]:
     """Videos in the folders that no protocol uses, at any depth."""
     for folder, expected in corpus.unused.items():
-        files = (name for _, _, names in os.walk(folder) for name in names)
-        present = sum(name.lower().endswith(".mp4") for name in files)
+        present = sum(path.suffix.lower() == ".mp4" for path in walk_files(folder, upwards=False))
         yield FolderCount(f"{folder.name} (not used)", present, expected)
 
 

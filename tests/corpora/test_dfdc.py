@@ -202,3 +202,39 @@ def test_a_bad_preview_entry_is_named(
     (tmp_path / "dataset.json").write_text(json.dumps({name: about}))
     with pytest.raises(UserError, match=message):
         dfdc_corpus(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["train_sample_videos", "part0", "DFDC_train_part_7"])
+def test_a_part_of_another_name_is_explained(
+    tmp_path: Path, touch: Touch, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    part(tmp_path, touch, name, ["aaa"], {"bbb": "aaa"})
+    touch(tmp_path, ["test_videos/ccc.mp4"])
+    with pytest.raises(UserError, match=f"{name}.*dfdc_train_part_0"):
+        dfdc_corpus(tmp_path)
+    part(tmp_path, touch, "dfdc_train_part_0", ["ddd"], {"eee": "ddd"})
+    assert len(dfdc_corpus(tmp_path).videos) == 2
+    assert name in caplog.text
+    assert "dfdc_train_part_1`" in caplog.text
+
+
+def test_a_part_given_as_the_root_is_explained(tmp_path: Path, touch: Touch) -> None:
+    part(tmp_path, touch, "dfdc_train_part_17", ["aaa"], {"bbb": "aaa"})
+    with pytest.raises(UserError, match=f"{tmp_path}$"):
+        dfdc_corpus(tmp_path / "dfdc_train_part_17")
+    part(tmp_path, touch, "train_sample_videos", ["aaa"], {"bbb": "aaa"})
+    with pytest.raises(UserError, match=r"train_sample_videos: .*dfdc_train_part_0"):
+        dfdc_corpus(tmp_path / "train_sample_videos")
+
+
+def test_linked_folders_of_the_preview_are_followed(
+    tmp_path: Path, touch: Touch, caplog: pytest.LogCaptureFixture
+) -> None:
+    touch(tmp_path / "far", ["a.mp4", "b.mp4", "._b.mp4"])
+    root = touch(tmp_path / "data", ["original_videos/22/c.mp4"])
+    (root / "original_videos/11").symlink_to(tmp_path / "far")
+    (tmp_path / "far/ring").symlink_to(root)
+    (root / "dataset.json").write_text(
+        json.dumps({"original_videos/11/a.mp4": {"label": "real", "set": "train"}})
+    )
+    assert dfdc_corpus(root).counts[0].unknown == ("original_videos/11/b.mp4", "original_videos/22/c.mp4")

@@ -71,6 +71,65 @@ def test_another_layout_is_an_error_that_says_what_is_there(tmp_path: Path) -> N
         folder_corpus(tmp_path)
 
 
+def test_linked_folders_and_files_are_followed_and_rings_end(tmp_path: Path) -> None:
+    root = tree(tmp_path / "data", "real/a.mp4", "fake/own/b.mp4", "fake/aside.mp4")
+    tree(tmp_path / "far", "swap/c.mp4", "swap/deep/d.mp4", "e.mp4", "reals/f.mp4")
+    (root / "fake/swap").symlink_to("../../far/swap")  # a method
+    (root / "fake/own/linked.mp4").symlink_to(tmp_path / "far/e.mp4")
+    (root / "fake/own/again").symlink_to("..")  # rings
+    (root / "fake/top").symlink_to(root)
+    (tmp_path / "far/swap/deep/up").symlink_to("../..")
+    (root / "real/more").symlink_to(tmp_path / "far/reals")
+    videos = {v.key: (v.label, v.method) for v in folder_corpus(root).videos}
+    assert videos == {
+        "real/a": (0, "real"),
+        "real/more/f": (0, "real"),
+        "fake/aside": (1, "fake"),
+        "fake/own/b": (1, "own"),
+        "fake/own/linked": (1, "own"),
+        "fake/swap/c": (1, "swap"),
+        "fake/swap/deep/d": (1, "swap"),
+    }
+
+
+def test_linked_classes_and_splits_are_followed(tmp_path: Path) -> None:
+    tree(tmp_path / "far", "r/a.mp4", "f/b.mp4")
+    for split in ("train", "val"):
+        tree(tmp_path / "data", f"{split}/real/{split}.mp4", f"{split}/fake/{split}.mp4")
+    tree(tmp_path / "far", "test/fake/c.mp4")
+    (tmp_path / "far/test/real").symlink_to("../r")
+    (tmp_path / "data/test").symlink_to("../far/test")
+    split_of = folder_corpus(tmp_path / "data").splits["official"]
+    assert {key for key, split in split_of.items() if split == "test"} == {"test/real/a", "test/fake/c"}
+
+
+def test_a_file_linked_as_real_and_as_fake_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tree(tmp_path, "real/a.mp4", "fake/b.mp4")
+    (tmp_path / "fake/m").symlink_to("../real")
+    folder_corpus(tmp_path)
+    assert str(tmp_path / "real/a.mp4") in caplog.text
+
+
+def test_files_that_are_not_looked_at_are_counted_by_kind_in_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tree(tmp_path, "real/a.mp4", "fake/b.mp4", "fake/swap/._b.mp4", "._real", ".git/x.py", "real/.DS_Store")
+    folder_corpus(tmp_path)
+    assert caplog.text == ""
+    tree(tmp_path, "notes.txt", "real/c.JPG", "fake/d.jpg", "fake/e.png", "other/f.mp4", "real/README")
+    folder_corpus(tmp_path)
+    (record,) = caplog.records
+    line = record.getMessage()
+    assert "6 files" in line
+    assert "2 .jpg, 1 .mp4, 1 .png, 1 .txt, 1 without suffix" in line
+    assert "predict.py" in line
+
+
+def test_a_folder_of_pictures_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"0 real and 0 fake .*predict\.py"):
+        folder_corpus(tree(tmp_path, "real/a.jpg", "fake/b.png"))
+
+
 # Videos listed in a CSV file.
 
 
@@ -161,3 +220,15 @@ def test_a_link_is_named_by_its_own_place_and_a_file_elsewhere_by_its_whole_path
 def test_a_folder_for_a_table_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         csv_corpus(tmp_path)
+
+
+def test_backslashes_are_explained(tmp_path: Path, touch: Touch, caplog: pytest.LogCaptureFixture) -> None:
+    csv_corpus(table(tmp_path, touch, "path,label\na.mp4,0\ndeep\\b.mp4,1\n"))
+    assert "write / instead" in caplog.text
+    for path in ("deep\\b.mp4", "C:\\films\\b.mp4", ".\\a.mp4"):
+        with pytest.raises(UserError, match=r"b\.mp4|a\.mp4") as caught:
+            csv_corpus(table(tmp_path, touch, f"path,label\n{path},1\n"))
+        assert "write / instead" in str(caught.value)
+    caplog.clear()
+    csv_corpus(table(tmp_path, touch, "path,label\na.mp4,0\ngone.mp4,1\n"))
+    assert "write /" not in caplog.text

@@ -9,11 +9,12 @@ import pytest
 from deepfake.faces import extract
 from deepfake.faces.extract import ROWS_PER_BATCH, extract_faces, write_rows
 from deepfake.faces.settings import FaceSettings
-from deepfake.faces.video_faces import SCHEMA, VideoFaces, read_faces
+from deepfake.faces.video_faces import SCHEMA, SourceFile, VideoFaces, read_faces
 from deepfake.records import Detections, Frames, VideoInfo
 from deepfake.video.decode import LazyFrames
 
 INFO = VideoInfo(num_frames=99, fps=25, width=200, height=200, rotation_deg=0, codec="h264", container="mov")
+SOURCE = SourceFile("/a.mp4", 7, 1, "few", "many")
 BOX = np.array([[60, 60, 120, 140]], np.float32)
 
 
@@ -59,7 +60,7 @@ def test_one_clip_at_a_time_is_in_memory_and_one_face_is_one_track(film: Path, t
     assert set(faces.column("track")) == {0}
     assert faces.column("detected").tolist() == ([True] + [False] * 6 + [True]) * 3
     assert np.array_equal(faces.boxes, np.repeat(BOX, 24, axis=0))
-    assert faces.source_bytes == 4
+    assert faces.source == SourceFile.of(film)
 
 
 def test_the_seconds_of_each_stage_are_returned(film: Path, tmp_path: Path) -> None:
@@ -86,7 +87,7 @@ def test_more_crops_than_fit_into_a_batch_or_into_memory_are_written_in_order(tm
             row = {"track": 0, "clip": 0, "step": number, "frame": number, "time_s": number / 25}
             row |= {"box": [0.0, 0.0, 9.0, 9.0], "landmarks": [0.0] * 10, "score": 1.0, "detected": True}
             rows.append(row | {"square": [0, 0, 9], "jpeg": (crops.tell(), crops.write(jpeg))})
-        empty = VideoFaces(SCHEMA.empty_table(), INFO, FaceSettings(), (0, 1, 2), source_bytes=7)
+        empty = VideoFaces(SCHEMA.empty_table(), INFO, FaceSettings(), (0, 1, 2), source=SOURCE)
         write_rows(tmp_path / "faces", rows[::-1], crops, empty.with_metadata().schema)
     faces = read_faces(tmp_path / "faces")
     assert faces.jpegs(range(num)) == jpegs[::-1]
@@ -94,5 +95,5 @@ def test_more_crops_than_fit_into_a_batch_or_into_memory_are_written_in_order(tm
     assert [len(own) for own in faces.track_rows] == [num]
     assert np.array_equal(faces.boxes, np.tile([0, 0, 9, 9], (num, 1)))
     assert (faces.info, faces.settings, faces.sampled) == (INFO, FaceSettings(), (0, 1, 2))
-    assert faces.source_bytes == 7
+    assert faces.source == SOURCE
     assert [path.name for path in tmp_path.iterdir()] == ["faces"]

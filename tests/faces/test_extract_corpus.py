@@ -18,7 +18,7 @@ from deepfake.faces import extract_corpus as corpus_module
 from deepfake.faces.extract import Extracted
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
-from deepfake.faces.video_faces import VideoFaces, to_table
+from deepfake.faces.video_faces import SourceFile, VideoFaces, to_table
 from deepfake.io import file_lock
 from deepfake.records import REAL, Video, VideoInfo
 
@@ -31,9 +31,7 @@ INFO = VideoInfo(num_frames=8, fps=25, width=8, height=8, rotation_deg=0, codec=
 def extraction() -> FakeExtraction:
     """Extraction that finds no face."""
     return FakeExtraction(
-        lambda path, settings: VideoFaces(
-            to_table([]), INFO, settings, (0, 1), source_bytes=path.stat().st_size
-        )
+        lambda path, settings: VideoFaces(to_table([]), INFO, settings, (0, 1), source=SourceFile.of(path))
     )
 
 
@@ -71,6 +69,49 @@ def test_another_file_under_the_same_key_is_extracted_again(
     assert "were other files when they were extracted" in caplog.text
 
 
+@pytest.mark.parametrize("num_bytes", [200, 500_000, 3_000_000])
+@pytest.mark.parametrize("keep_time", [True, False])
+def test_a_file_of_the_same_name_and_size_is_another_one_if_its_content_is(
+    store: FaceStore,
+    extract_corpus: ExtractCorpus,
+    extraction: FakeExtraction,
+    tmp_path: Path,
+    *,
+    num_bytes: int,
+    keep_time: bool,
+) -> None:
+    counts = []
+
+    def extract(root: str, content: bytes) -> None:
+        path = tmp_path / root / "a.mp4"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        if keep_time:
+            os.utime(path, (1e9, 1e9))
+        extract_corpus(store, [Video(key="a", path=path, corpus="x", label=REAL, method="real")])
+        counts.append(len(extraction.names))
+
+    middle = num_bytes // 2 + 1
+    extract("first", bytes(num_bytes))
+    extract("second", bytes(middle) + b"x" + bytes(num_bytes - middle - 1))  # another root
+    extract("second", b"y" * num_bytes)  # edited in place
+    extract("third", b"y" * num_bytes)  # a copy
+    extract("third", b"y" * num_bytes)  # written again
+    assert counts == [1, 2, 3, 3, 3]
+
+
+def test_an_edit_in_the_middle_of_a_large_file_is_noticed_by_its_time(tmp_path: Path) -> None:
+    path = tmp_path / "a.avi"
+    path.write_bytes(bytes(3_000_000))
+    os.utime(path, (1e9, 1e9))
+    source = SourceFile.of(path)
+    with path.open("r+b") as file:
+        file.seek(700_000)
+        file.write(b"x")
+    assert not source.is_content_of(path)
+    assert SourceFile.of(path).is_content_of(path)
+
+
 def test_other_settings_are_refused_by_name_and_overwritten_only_where_they_differ(
     store: FaceStore,
     extract_corpus: ExtractCorpus,
@@ -100,13 +141,15 @@ def test_a_video_that_another_extraction_finishes_meanwhile_is_waited_for_and_no
     films = videos(tmp_path / "films", 3)
     theirs = films[1]
 
+    source = SourceFile.of(theirs.path)
+
     def the_other_one() -> None:
         with file_lock(store.path_of(theirs.key)):
             ready.set()
             while len(extracted) < 2:
                 time.sleep(0.01)
             time.sleep(0.2)
-            store.write(theirs.key, VideoFaces(to_table([]), INFO, SETTINGS, (0, 1), source_bytes=2))
+            store.write(theirs.key, VideoFaces(to_table([]), INFO, SETTINGS, (0, 1), source=source))
 
     ready = threading.Event()
     thread = threading.Thread(target=the_other_one)

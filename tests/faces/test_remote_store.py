@@ -27,7 +27,7 @@ INFO = VideoInfo(num_frames=8, fps=25, width=8, height=8, rotation_deg=0, codec=
 
 
 def faces(sampled: int) -> VideoFaces:
-    return VideoFaces(to_table([]), INFO, FaceSettings(), tuple(range(sampled)), source_bytes=1)
+    return VideoFaces(to_table([]), INFO, FaceSettings(), tuple(range(sampled)))
 
 
 @pytest.fixture(autouse=True)

@@ -9,12 +9,12 @@ from deepfake.errors import UserError
 from deepfake.faces import extract_corpus as corpus_module
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import FaceStore
-from deepfake.faces.video_faces import VideoFaces, to_table
+from deepfake.faces.video_faces import SourceFile, VideoFaces, to_table
 from deepfake.parallel.pool import Executor
 from deepfake.records import REAL, Video, VideoInfo
 
 INFO = VideoInfo(num_frames=8, fps=25, width=8, height=8, rotation_deg=0, codec="h264", container="mov")
-FACES = VideoFaces(to_table([]), INFO, FaceSettings(), (0, 1), source_bytes=3)
+FACES = VideoFaces(to_table([]), INFO, FaceSettings(), (0, 1))
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def url(tmp_path: Path, videos: list[Video]) -> Any:
     """A store of both videos, elsewhere."""
     local = FaceStore(tmp_path / "local", FaceSettings())
     for video in videos:
-        local.write(video.key, FACES)
+        local.write(video.key, replace(FACES, source=SourceFile.of(video.path)))
     local.write_manifest(videos, {})
     files = MemoryFileSystem()
     files.put(str(tmp_path / "local"), "/bucket/store", recursive=True)

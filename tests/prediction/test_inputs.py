@@ -165,3 +165,29 @@ def test_what_is_no_regular_file_is_not_opened(here: Path) -> None:
     os.mkfifo(here / "pipe.mp4")
     (found,) = collect("pipe.mp4")
     assert found.trouble == "pipe.mp4: not a regular file"
+
+
+def test_files_that_are_not_looked_at_are_counted_by_kind(
+    here: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("clips/._2.mp4", "._b.mp4", ".hidden/c.mp4", "clips/.DS_Store"):
+        (here / name).parent.mkdir(exist_ok=True)
+        (here / name).touch()
+    for name in ("clips/deep/a.TXT", "clips/b.txt", "clips/LICENSE"):
+        (here / name).touch()
+    assert names(".") == ["a.MKV", "b.mp4", "clips/10.mov", "clips/2.mp4", "clips/deep/x.png"]
+    (record,) = caplog.records
+    assert "4 files" in record.getMessage()
+    assert "2 .txt, 1 .bak, 1 without suffix" in record.getMessage()
+    assert names("*.mp4", "**/*.mp4") == ["b.mp4", "clips/2.mp4"]
+    assert names("._b.mp4") == ["._b.mp4"]  # what is named is taken
+
+
+@pytest.mark.parametrize("name", ["clips\\2.mp4", "C:\\films\\2.mp4", ".\\b.mp4"])
+def test_backslashes_are_explained(here: Path, name: str) -> None:
+    with pytest.raises(UserError, match="write / instead"):
+        collect(name)
+    (here / "list.txt").write_text(f"{name}\ngone.mp4\n")
+    first, second = collect("list.txt")
+    assert "write / instead" in first.trouble
+    assert "write /" not in second.trouble
