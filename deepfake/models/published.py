@@ -146,8 +146,8 @@ def read_keras(path: Path) -> Layers:
                     raise ValueError(f"{weight} of {layer} are not plain numbers within the file")
                 found[layer][torch_name] = torch.from_numpy(to_torch_layout(item[()]))
     except (OSError, RuntimeError, TypeError, ValueError, KeyError) as err:
-        told = " ".join(str(err).split())
-        raise UserError(f"weights={path}: damaged HDF5 file or none of Keras ({told})") from err
+        reason = " ".join(str(err).split())
+        raise UserError(f"weights={path}: damaged HDF5 file or none of Keras ({reason})") from err
     order: dict[str, list[tuple[int, str]]] = {kind: [] for kind in KINDS}
     for layer in found:
         parts = re.fullmatch(r"(.*?)(?:_(\d+))?", layer)
@@ -187,9 +187,6 @@ def to_torch_layout(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array.transpose(axes), dtype=np.float32)
 
 
-# Files of published weights, told apart by their content and read as data: nothing in them is ever run.
-
-
 KNOWN = (
     "MesoNet's Keras .h5 and checkpoint-N.pth.tar of Meso4, timm's EfficientNets (.pth, .safetensors), "
     "checkpoints of this project"
@@ -201,27 +198,28 @@ def read_weights(path: Path) -> Weights:
     """The weights in a file of any layout in KNOWN, whatever its name; raises UserError for anything else."""
     if not path.is_file():
         raise UserError(f"weights={path}: no such file")
-    weights = recognised(path)
-    for name, value in weights.state.items():
-        if not value.isfinite().all():
-            raise UserError(
-                f"weights={path}: its {name} holds what is no finite number; no net scores with that"
-            )
+    weights = recognise(path)
+    if broken := next((name for name, value in weights.state.items() if not value.isfinite().all()), None):
+        raise UserError(
+            f"weights={path}: its {broken} has values that are not finite; no net scores with that"
+        )
     return weights
 
 
-def recognised(path: Path) -> Weights:
+def recognise(path: Path) -> Weights:
     """The weights in a file by its layout."""
     if h5py.is_hdf5(path):
         return mesonet_from_keras(path)
-    content = read_safetensors(path) if is_safetensors(path) else read_pickle(path)
+    content = read_tensors(path)
     if isinstance(content, Mapping) and {"deepfake", "state_dict"} <= set(content):
         return from_checkpoint(path, content)
     state = find_state(content)
     if {"convs.0.weight", "linear.4.weight"} <= set(state):
         return meso4_from_torch(path, state)
     if "conv_stem.weight" in state:
-        return from_timm(path, state)
+        # the classifier of other classes is left out
+        kept = {f"backbone.net.{k}": v for k, v in state.items() if not k.startswith("classifier.")}
+        return Weights(path=path, made_for="an EfficientNet of timm", state=kept, input={})
     begin = f"it begins with {', '.join(list(state)[:3])}" if state else "no tensors with names in it"
     raise UserError(f"weights={path}: not a known layout ({begin}); known are {KNOWN}")
 
@@ -233,18 +231,12 @@ def is_safetensors(path: Path) -> bool:
     return start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
 
 
-def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file by name."""
+def read_tensors(path: Path) -> Any:
+    """What a file of safetensors or torch.save holds; raises UserError, with the reason, if that is code."""
     try:
-        return load_file(path)
+        return load_file(path) if is_safetensors(path) else read_plain(path)
     except SafetensorError as err:
         raise UserError(f"weights={path}: damaged safetensors file ({err}); fetch it again") from err
-
-
-def read_pickle(path: Path) -> Any:
-    """What torch.save wrote; raises UserError, naming what it would have called, if it is more than data."""
-    try:
-        return read_plain(path)
     except Refused as err:
         raise UserError(
             f"weights={path}: refused: {err}; only tensors in plain dicts are read: ask for a state dict, "
@@ -262,16 +254,6 @@ def find_state(content: Any) -> dict[str, Tensor]:
             break
     # DataParallel puts "module." before every name
     return {str(k).removeprefix("module."): v for k, v in content.items() if isinstance(v, Tensor)}
-
-
-def from_timm(path: Path, state: Mapping[str, Tensor]) -> Weights:
-    """An EfficientNet of timm; its classifier of other classes is left out."""
-    return Weights(
-        path=path,
-        made_for="an EfficientNet of timm",
-        state={f"backbone.net.{k}": v for k, v in state.items() if not k.startswith("classifier.")},
-        input={},
-    )
 
 
 def from_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> Weights:

@@ -273,9 +273,6 @@ def weigh(content: Any, known: dict[int, tuple[int, int] | None], above: int = 0
     return num, depth
 
 
-# Weights made elsewhere, under a detector's own names, and their way into a detector.
-
-
 HEAD = "head."
 COUNTER = "num_batches_tracked"  # of BatchNorm; it moves nothing here, and not every layout has it
 

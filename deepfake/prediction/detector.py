@@ -166,19 +166,6 @@ def choose_crops(
     fixed = replace(own, **{name: getattr(faces, name) for name in (*SAMPLING, *TRACKING)})
     if not free and (changed := faces.differences(fixed)):
         raise UserError(f"faces: a checkpoint brings its own settings; leave these away: {changed}")
-    check_crops(spec, faces)
-    if faces.num_clips is None:
-        if values.get("num_clips") is not None:
-            evaluation = replace(evaluation, max_windows=None, hop=1)
-    elif own.num_clips is not None and evaluation.max_windows and faces.num_clips < own.num_clips:
-        as_dense = ceil(evaluation.max_windows * faces.num_clips / own.num_clips)
-        most = min(evaluation.max_windows, max(as_dense, faces.num_clips))
-        evaluation = replace(evaluation, max_windows=most)
-    return replace(trained, faces=faces, evaluation=evaluation)
-
-
-def check_crops(spec: InputSpec, faces: FaceSettings) -> None:
-    """Raise UserError where faces are cut too tightly, or in too short clips, for a detector."""
     if spec.margin > faces.margin:
         raise UserError(
             f"faces.margin={faces.margin}: the model wants wider crops; add faces.margin={spec.margin}"
@@ -188,6 +175,14 @@ def check_crops(spec: InputSpec, faces: FaceSettings) -> None:
             f"faces.clip_frames={faces.clip_frames}: the model's window spans {spec.span} frames; add "
             f"faces.clip_frames={spec.span}"
         )
+    if faces.num_clips is None:
+        if values.get("num_clips") is not None:
+            evaluation = replace(evaluation, max_windows=None, hop=1)
+    elif own.num_clips is not None and evaluation.max_windows and faces.num_clips < own.num_clips:
+        as_dense = ceil(evaluation.max_windows * faces.num_clips / own.num_clips)
+        most = min(evaluation.max_windows, max(as_dense, faces.num_clips))
+        evaluation = replace(evaluation, max_windows=most)
+    return replace(trained, faces=faces, evaluation=evaluation)
 
 
 def sha256(path: Path) -> str:

@@ -26,12 +26,6 @@ JPEG_QUALITY = 90
 MAX_OPACITY = 0.8  # of the colour where heat is 1: the face must stay visible
 
 
-def check_captum() -> None:
-    """Raise UserError if captum is missing."""
-    if find_spec("captum") is None:
-        raise UserError("explain=true: heat maps are made by captum: uv sync --extra explain")
-
-
 def grad_cam(detector: Detector, crops: Tensor) -> Tensor:
     """What speaks for fake in each frame: windows (B, T, 3, S, S) uint8 -> (B, T, S, S) float32 in [0, 1].
 
@@ -162,8 +156,8 @@ def check_explanation(explain: bool | str) -> None:
     if explain and explain not in EXPLANATIONS:
         known = ", ".join(str(name).lower() for name in EXPLANATIONS)
         raise UserError(f"explain={explain}: must be false or one of {known}")
-    if explain:
-        check_captum()
+    if explain and find_spec("captum") is None:
+        raise UserError("explain=true: heat maps are made by captum: uv sync --extra explain")
 
 
 EXPLANATIONS: Mapping[bool | str, HeatMaps] = {True: grad_cam, "occlusion": occlusion}

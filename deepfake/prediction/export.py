@@ -1,4 +1,4 @@
-"""A detector as a file of torch.export, for programs that run one without this package."""
+"""A detector as a file for other programs (ONNX or torch.export), and the model card that goes with it."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from deepfake.prediction.onnx_detector import (
 from deepfake.reports.html import environment, number
 from deepfake.training.checkpoint import KEY, Checkpoint
 
-NOTES = "deepfake.json"
+METADATA = "deepfake.json"
 
 
-def to_pt2(detector: Detector, notes: str) -> bytes:
+def to_pt2(detector: Detector, metadata: str) -> bytes:
     """A detector on the CPU as the content of a .pt2 file: crops (B, T, 3, H, W) uint8 -> logit (B,).
 
-    notes: of make_notes, as JSON, which torch.export.load(FILE, extra_files={NOTES: ""}) gives back.
+    metadata: of make_metadata, as JSON, which torch.export.load(FILE, extra_files={METADATA: ""}) gives back.
     """
     crops = torch.zeros(3, 5, 3, detector.input.size, detector.input.size, dtype=torch.uint8)
     content = io.BytesIO()
@@ -48,52 +48,38 @@ def to_pt2(detector: Detector, notes: str) -> bytes:
         for graph in (part.graph for part in program.graph_module.modules() if isinstance(part, GraphModule)):
             for node in graph.nodes:
                 node.meta.pop("stack_trace", None)  # where in whose files the operation was called
-        save(program, content, extra_files={NOTES: notes})
+        save(program, content, extra_files={METADATA: metadata})
     return content.getvalue()
-
-
-# A detector as an ONNX file whose graph can be parted in two; onnx_detector.py reads it.
 
 
 OPSET = 20
 IR_VERSION = 10  # that of this opset's time, which older runtimes read
 
 
-class FramePart(nn.Module):
-    """A detector's way from frames to features."""
+class Part(nn.Module):
+    """One step of a detector: features, (N, 3, H, W) uint8 -> (N, F), or logits, (B, T, F) -> (B,)."""
 
-    def __init__(self, detector: Detector) -> None:
+    def __init__(self, detector: Detector, step: str) -> None:
         super().__init__()
         self.detector = detector
+        self.step = step
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """Frames (N, 3, H, W) uint8 -> (N, F)."""
-        return self.detector.features(frames)
-
-
-class WindowPart(nn.Module):
-    """A detector's way from features to logits."""
-
-    def __init__(self, detector: Detector) -> None:
-        super().__init__()
-        self.detector = detector
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Features of windows (B, T, F) -> logits (B,)."""
-        return self.detector.logits(features)
+    def forward(self, values: Tensor) -> Tensor:
+        """The step's outputs."""
+        return getattr(self.detector, self.step)(values)
 
 
-def to_onnx(detector: Detector, notes: str) -> bytes:
+def to_onnx(detector: Detector, metadata: str) -> bytes:
     """A detector on the CPU as the content of an ONNX file: crops (B, T, 3, H, W) uint8 -> logit (B,).
 
-    notes: of make_notes, as JSON. Raises UserError if a package that this takes is missing.
+    metadata: of make_metadata, as JSON. Raises UserError if a package that this takes is missing.
     """
     onnx = package("onnx")
     size, num_features = detector.input.size, int(detector.backbone.num_features)  # type: ignore[arg-type]
     frames = torch.zeros(3, 3, size, size, dtype=torch.uint8)
-    frame_part = graph_of(FramePart(detector), frames, FRAMES, FRAME_FEATURES, any_size=1)
+    frame_part = graph_of(Part(detector, "features"), frames, FRAMES, FRAME_FEATURES, any_size=1)
     features = torch.zeros(3, 5, num_features)
-    window_part = graph_of(WindowPart(detector), features, WINDOW_FEATURES, LOGIT, any_size=2)
+    window_part = graph_of(Part(detector, "logits"), features, WINDOW_FEATURES, LOGIT, any_size=2)
     graph = joined(frame_part, window_part, size=size, num_features=num_features)
     model = onnx.helper.make_model(
         graph,
@@ -101,7 +87,7 @@ def to_onnx(detector: Detector, notes: str) -> bytes:
         ir_version=IR_VERSION,
         producer_name="deepfake",
     )
-    onnx.helper.set_model_props(model, {KEY: notes})
+    onnx.helper.set_model_props(model, {KEY: metadata})
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()
 
@@ -170,9 +156,6 @@ def joined(frame_part: Any, window_part: Any, *, size: int, num_features: int) -
     )
 
 
-# What people must know of a detector before they use it, as plain values.
-
-
 FORMAT = 1
 MEANING = (
     "The file gives a logit for each window of a face; sigmoid makes it a prob of fake from 0 (real) to 1 "
@@ -225,7 +208,7 @@ def make_card(detector: Detector, checkpoint: Checkpoint, *, source: Path) -> di
         "metrics": metrics,
         "metrics_note": note,
         "intended_use": list(INTENDED_USE),
-        "limits": limits(checkpoint),
+        "limits": known_limits(checkpoint),
     }
 
 
@@ -250,11 +233,11 @@ def found_metrics(source: Path) -> tuple[dict[str, Any] | None, str]:
     return dict(metrics), "metrics.json of the run folder"
 
 
-def limits(checkpoint: Checkpoint) -> list[str]:
+def known_limits(checkpoint: Checkpoint) -> list[str]:
     """In which cases the detector is blind, or not to be believed."""
     faces, protocol = checkpoint.faces, checkpoint.protocol
     trained = f"the videos of {protocol['name']}" if protocol else "whatever its publishers chose"
-    told = [
+    limits = [
         f"It was trained on {trained}. It errs on cameras, compression and manipulations unlike those.",
         "It looks at every frame."
         if faces.num_clips is None
@@ -266,11 +249,8 @@ def limits(checkpoint: Checkpoint) -> list[str]:
         "seen are not scored.",
     ]
     if protocol and protocol["name"].startswith("demo"):
-        told.insert(0, "Its training videos are drawn by a program: it says nothing of real deepfakes.")
-    return told
-
-
-# A model card, as JSON for programs and as Markdown for people; readable on a forge.
+        limits.insert(0, "Its training videos are drawn by a program: it says nothing of real deepfakes.")
+    return limits
 
 
 RATES = {

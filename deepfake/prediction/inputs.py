@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from os.path import exists, isdir, isfile, islink  # which call a name that cannot be one not there
+from os.path import exists, isdir, isfile, islink  # unlike Path.exists(), False for invalid names
 from pathlib import Path
 
 from deepfake.errors import UserError
@@ -70,7 +70,8 @@ def expand(name: str, *, recursive: bool) -> Iterator[InputFile]:
     """All that one name of the input stands for."""
     if not name.strip():
         raise UserError("input= is empty: name a file, a folder, a pattern or a list")
-    refuse_url(name)
+    if URL.match(name):
+        raise UserError(f"input={name}: a URL, and only files of this machine are read; {hint(name)}")
     path = expanded(name)
     if name.startswith("@") and not exists(path):
         yield from listed(expanded(name[1:]), name, recursive=recursive)
@@ -145,7 +146,7 @@ def listed(path: Path, name: str, *, recursive: bool) -> Iterator[InputFile]:
         if not text or text.startswith("#"):
             continue
         if URL.match(text):
-            yield InputFile(Path(text), f"a URL: {mend(text)}", text)
+            yield InputFile(Path(text), f"a URL: {hint(text)}", text)
         else:
             yield from at(path.parent / expanded(text), recursive=recursive)
 
@@ -168,13 +169,7 @@ def trouble_with(path: Path) -> str:
     return f"{path}: a link to nothing" if islink(path) else f"{path}: no such file{slash_hint(path)}"
 
 
-def refuse_url(name: str) -> None:
-    """Raise UserError, with the mend, for what is no path."""
-    if URL.match(name):
-        raise UserError(f"input={name}: a URL, and only files of this machine are read; {mend(name)}")
-
-
-def mend(url: str) -> str:
+def hint(url: str) -> str:
     """What to do with a URL."""
     scheme = url.partition("://")[0].lower()
     return FETCH.get(scheme, DOWNLOAD).format(url=url)

@@ -1,4 +1,9 @@
-"""What an exported file says of itself, as JSON: with it the one file is enough to predict."""
+"""ONNX files of scripts/export.py, run by onnxruntime; their metadata holds the checkpoint.
+
+The graph's one input is crops, its one output logit. Between them it has three tensors at which it can be cut
+in two: frames -> frame_features and window_features -> logit. Prediction does so, so that windows that share
+frames cost no more than in PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +31,9 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 
 
-def make_notes(detector: Detector, checkpoint: Checkpoint, fingerprints: Mapping[str, str]) -> dict[str, Any]:
+def make_metadata(
+    detector: Detector, checkpoint: Checkpoint, fingerprints: Mapping[str, str]
+) -> dict[str, Any]:
     """Plain values: input (of InputSpec), the checkpoint, and what tells this detector from any other.
 
     Of the protocol its name and hash are kept; who was seen in training stays in the checkpoint.
@@ -41,31 +48,25 @@ def make_notes(detector: Detector, checkpoint: Checkpoint, fingerprints: Mapping
     }
 
 
-def read_notes(text: str, path: Path) -> tuple[InputSpec, Checkpoint]:
-    """Input and checkpoint in the notes of the file at path; raises UserError if they are not ours."""
+def read_metadata(text: str, path: Path) -> tuple[InputSpec, Checkpoint]:
+    """Input and checkpoint in the metadata of the file at path; raises UserError if they are not ours."""
     try:
-        notes = json.loads(text)
-        if notes["format"] != FORMAT:
-            raise UserError(f"its notes have format {notes['format']!r:.80}, and this version reads {FORMAT}")
-        checkpoint, stamp = Checkpoint.from_dict(notes["checkpoint"]), notes["protocol"]
-        check_plain(notes["input"], "input")
+        metadata = json.loads(text)
+        if metadata["format"] != FORMAT:
+            raise UserError(
+                f"its metadata has format {metadata['format']!r:.80}, and this version reads {FORMAT}"
+            )
+        checkpoint, stamp = Checkpoint.from_dict(metadata["checkpoint"]), metadata["protocol"]
+        check_plain(metadata["input"], "input")
         if stamp is not None:
             stamp = {name: str(stamp[name]) for name in ("name", "hash")}
-        return InputSpec(**notes["input"]), replace(checkpoint, protocol=stamp)
+        return InputSpec(**metadata["input"]), replace(checkpoint, protocol=stamp)
     except UserError as err:
         raise UserError(f"checkpoint={path}: {err}; export it anew") from err
     except (ValueError, TypeError, KeyError, AttributeError) as err:
         raise UserError(
-            f"checkpoint={path}: damaged notes ({type(err).__name__}: {err!s:.80}); export it anew"
+            f"checkpoint={path}: damaged metadata ({type(err).__name__}: {err!s:.80}); export it anew"
         ) from err
-
-
-# ONNX files of scripts/export.py, run by onnxruntime in a detector's place; onnx_export.py writes them.
-#
-# The graph's one input is crops, its one output logit. Between them it has three tensors at which it can be
-# parted in two: frames -> frame_features and window_features -> logit. Prediction does so, so that
-# windows that
-# share frames cost no more than in PyTorch.
 
 
 CROPS, FRAMES, FRAME_FEATURES, WINDOW_FEATURES, LOGIT = (
@@ -79,7 +80,7 @@ class OnnxDetector:
 
     Raises UserError if one of the parts asks for more memory than a detector does.
 
-    fingerprint: SHA-256 of the file, since what its notes say of the weights may be wrong. device: "cuda"
+    fingerprint: SHA-256 of the file, since what its metadata say of the weights may be wrong. device: "cuda"
     asks for onnxruntime's GPU package, and does without where it is not installed.
     """
 
@@ -117,10 +118,10 @@ def load_onnx(path: Path, *, device: str = "cpu") -> tuple[OnnxDetector, Checkpo
         model = onnx.load_model_from_string(content)
     except Exception as err:
         raise UserError(f"checkpoint={path}: not a readable ONNX file ({type(err).__name__})") from err
-    notes = {entry.key: entry.value for entry in model.metadata_props}
-    if KEY not in notes:
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    if KEY not in metadata:
         raise UserError(f"checkpoint={path}: not written by scripts/export.py (it has no {KEY!r} entry)")
-    spec, checkpoint = read_notes(notes[KEY], path)
+    spec, checkpoint = read_metadata(metadata[KEY], path)
     check_graph(model.graph, spec, path)
     try:
         check_tensors(model)

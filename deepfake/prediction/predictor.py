@@ -1,4 +1,4 @@
-"""What judges windows: a detector in PyTorch, or the file that one was exported to."""
+"""From files to predictions: read the faces of a file, score its windows, join them to a verdict."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from deepfake.faces.settings import FaceSettings
 from deepfake.faces.video_faces import NO_FACE, VideoFaces, read_faces
 from deepfake.io import disk_is_full, storable
 from deepfake.prediction.detector import ENOUGH_FRAMES, LoadedDetector, Scorer, sha256
-from deepfake.records import VideoInfo
 from deepfake.scoring.aggregate import WindowScores, score_tracks
 from deepfake.scoring.bootstrap import window_interval
 from deepfake.scoring.decision import Decision
@@ -34,9 +33,6 @@ from deepfake.video.probe import LIMITS, Limits, check_file
 if TYPE_CHECKING:  # the library does without worker processes
     from deepfake.parallel.pool import Executor
     from deepfake.prediction.inputs import InputFile
-
-# The faces of one file and a detector: its prob and verdict, its people, its telling faces.
-
 
 WINDOWS_AT_ONCE = 4096  # whose frames' features are in memory together
 BRIEF = "not scored, since seen on fewer than {} sampled frames: {}"
@@ -51,7 +47,7 @@ def predict_faces(
     facts: Mapping[str, Any] | None = None,
 ) -> Prediction:
     """The prediction for one file's faces; facts: more of Prediction.about than the faces tell."""
-    scores = score_faces(detector, checkpoint, faces)
+    info, scores = faces.info, score_faces(detector, checkpoint, faces)
     prob = checkpoint.decision.videos(scores).get(0)
     tracks = describe_tracks(scores, faces, checkpoint.decision)
     seen = [np.asarray(faces.column("frame")[faces.track_rows[track.track]]) for track in tracks]
@@ -65,24 +61,20 @@ def predict_faces(
         sampled_frames=len(faces.sampled),
         face_frames=len(np.unique(np.concatenate(seen))) if seen else 0,
         tracks=tracks,
-        about={**(facts or {}), **described(faces.info)},
+        about={
+            **(facts or {}),
+            "width": info.width,
+            "height": info.height,
+            "frames": info.num_frames,
+            "fps": info.fps,
+            "duration_s": info.duration_s,
+            "rotation_deg": info.rotation_deg,
+            "codec": info.codec,
+            "container": info.container,
+        },
         suspicious=suspicious,
         least_suspicious=least_suspicious,
     )
-
-
-def described(info: VideoInfo) -> dict[str, Any]:
-    """What Prediction.about says of a video; a still image has one frame and no rate."""
-    return {
-        "width": info.width,
-        "height": info.height,
-        "frames": info.num_frames,
-        "fps": info.fps,
-        "duration_s": info.duration_s,
-        "rotation_deg": info.rotation_deg,
-        "codec": info.codec,
-        "container": info.container,
-    }
 
 
 def reason_of(tracks: tuple[TrackPrediction, ...], faces: VideoFaces) -> str:
@@ -200,14 +192,9 @@ def suspicious_faces(
     }
 
     def shot(track: int, window: WindowPrediction) -> FaceShot:
-        row = rows[track, window.start_frame]
-        return FaceShot(
-            track=track,
-            frame=window.start_frame,
-            time_s=window.start_s,
-            prob=window.prob,
-            jpeg=faces.jpegs([row])[0],
-        )
+        (jpeg,) = faces.jpegs([rows[track, window.start_frame]])
+        frame, time_s = window.start_frame, window.start_s
+        return FaceShot(track=track, frame=frame, time_s=time_s, prob=window.prob, jpeg=jpeg)
 
     windows = [(track.track, window) for track in tracks for window in track.windows]
     rising = sorted(windows, key=lambda pair: pair[1].prob)
@@ -222,9 +209,6 @@ def middle_row(faces: VideoFaces, track: int) -> int:
     """The row of a track's middle frame."""
     rows = faces.track_rows[track]
     return int(rows[len(rows) // 2])
-
-
-# What a worker does for prediction: one file, its faces and the facts by which it is known again.
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,12 +249,18 @@ def read_file(
     extracted: a file that changes meanwhile is not scored. Raises UserError for wrong settings, OSError where
     folder has no room.
     """
+    faces, reason = folder / f"{uuid.uuid4().hex}.arrow", ""
     try:
         check_file(path, limits)
         before = os.stat(path)
-        faces, reason = try_extraction(
-            path, folder, partial(extract, settings=settings, device=device, limits=limits)
-        )
+        try:
+            extract(path, faces, settings=settings, device=device, limits=limits)
+        except Exception as err:
+            faces.unlink(missing_ok=True)
+            if isinstance(err, UserError) or disk_is_full(err):
+                raise
+            # decoders raise many kinds of errors, and a bad file must not affect the others
+            reason = error_line(err)
         stamp = Stamp(before.st_size, before.st_mtime_ns, sha256(path))
         after = os.stat(path)
     except (OSError, DecodeError) as err:
@@ -278,29 +268,9 @@ def read_file(
             raise
         return FileRead(reason=error_line(err))
     if (after.st_size, after.st_mtime_ns, after.st_ino) != (stamp.bytes, stamp.mtime_ns, before.st_ino):
-        if faces is not None:
-            faces.unlink(missing_ok=True)
+        faces.unlink(missing_ok=True)
         return FileRead(reason=f"{path}: it changed while it was read")
-    return FileRead(faces, reason, stamp)
-
-
-def try_extraction(path: Path, folder: Path, extract: Callable[..., Extracted]) -> tuple[Path | None, str]:
-    """The file of faces in folder, or the reason why there is none."""
-    into = folder / f"{uuid.uuid4().hex}.arrow"
-    try:
-        extract(path, into)
-    except UserError:
-        raise
-    except Exception as err:
-        into.unlink(missing_ok=True)
-        if disk_is_full(err):
-            raise
-        # decoders raise many kinds of errors, and a bad file must not affect the others
-        return None, error_line(err)
-    return into, ""
-
-
-# Files to predictions: one at a call, or many on all cores or a cluster.
+    return FileRead(None if reason else faces, reason, stamp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,7 +320,7 @@ def predict_files(
     by_path = {found.path.absolute(): found for found in files if not found.trouble}
     for found in files:
         if found.trouble:
-            yield ScoredFile(found, unreadable(found.name, FileRead(reason=found.trouble)))
+            yield ScoredFile(found, prediction_of(detector, found.name, FileRead(reason=found.trouble), None))
     read_one = partial(
         read,
         settings=detector.checkpoint.faces,
@@ -375,19 +345,14 @@ def prediction_of(
     detector: LoadedDetector, name: str, read: FileRead, faces: VideoFaces | None
 ) -> Prediction:
     """The prediction for a file that was read, or the reason why it could not be read."""
-    if faces is None:
-        return unreadable(name, read)
     facts = read.stamp.facts() if read.stamp else {}
-    return predict_faces(detector.detector, detector.checkpoint, name, faces, facts)
-
-
-def unreadable(name: str, read: FileRead) -> Prediction:
-    """What is said of a file without faces to look for."""
+    if faces is not None:
+        return predict_faces(detector.detector, detector.checkpoint, name, faces, facts)
     return Prediction(
         file=name,
         status="error",
         prob=None,
         verdict="undetermined",
         reason=storable(read.reason),
-        about=read.stamp.facts() if read.stamp else {},
+        about=facts,
     )

@@ -134,7 +134,7 @@ def make_trainer(
     """The trainer of cfg.trainer (plain), with atomic checkpoints and the process's own signal handler."""
     from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
-    from deepfake.training.checkpoint_io import AtomicCheckpoints, KeepSignalHandler
+    from deepfake.training.callbacks import AtomicCheckpoints, KeepSignalHandler
 
     trainer: pl.Trainer = build(
         settings, key="trainer", callbacks=[*callbacks, KeepSignalHandler()], **values

@@ -24,7 +24,7 @@ from deepfake.errors import Stopped, UserError
 from deepfake.io import atomic_path, short_path
 from deepfake.models.detector import Detector
 from deepfake.prediction.export import make_card, to_onnx, to_pt2, write_card
-from deepfake.prediction.onnx_detector import CROPS, make_notes, package, session
+from deepfake.prediction.onnx_detector import CROPS, make_metadata, package, session
 from deepfake.records import InputSpec
 from deepfake.tasks.build import choose_detector
 
@@ -39,7 +39,7 @@ Run = Callable[[Tensor], Tensor]
 
 
 class Format(NamedTuple):
-    """A kind of file. make: content from a detector and its notes. open: content -> what it does to crops."""
+    """make: content of a detector and its metadata. open: content -> what it does to crops."""
 
     suffix: str
     engine: str
@@ -86,7 +86,7 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
         "preprocessing": loaded.preprocessing_fingerprint,
         source.name: loaded.sha256,
     }
-    content = kind.make(detector, json.dumps(make_notes(detector, checkpoint, fingerprints)))
+    content = kind.make(detector, json.dumps(make_metadata(detector, checkpoint, fingerprints)))
     exported = kind.open(content)
     found = check(detector, exported, tolerance=config["tolerance"])
     speed = compare_speed(

@@ -15,7 +15,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.progress import TextColumn
 
@@ -51,13 +50,16 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
 
     keep_freed_memory()
     config, device = to_plain(cfg), pick_device(cfg.parallel.device)
-    check_resume(config["resume"])
+    if not isinstance(config["resume"], bool):
+        raise UserError(f"resume={config['resume']}: true or false; hydra.run.dir=… names the run")
     detector = choose_detector(cfg, device=device)
     if config["explain"]:
         explainable(detector)
     detector = detector.with_decision(decision_of_command(detector.checkpoint.decision, config))
     files = collect(config["input"], recursive=config["recursive"])
     wanted = {name: config[name] for name in ("pages", "annotate", "explain")}
+    if config["resume"] and not (run_dir / JOURNAL).exists():
+        log.warning("resume=true: %s (hydra.run.dir) holds no run: it starts anew", short_path(run_dir))
     journal = Journal(run_dir / JOURNAL, f"{detector.job} {json.dumps(wanted)}", resume=config["resume"])
     todo = unfinished_files(journal, files) if config["resume"] else files
     header = describe_detector(detector, by_command=config["threshold"] is not None)
@@ -97,17 +99,6 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
         raise SomeFailed(
             f"{failed} of {len(files)} files could not be read: see {short_path(run_dir / 'predictions.csv')}"
         )
-
-
-def check_resume(resume: Any) -> None:
-    """Raise UserError unless the command says which run goes on."""
-    if not isinstance(resume, bool):
-        raise UserError(f"resume={resume}: true or false; hydra.run.dir=… says which run goes on")
-    named = not HydraConfig.initialized() or any(
-        override.startswith("hydra.run.dir=") for override in HydraConfig.get().overrides.hydra
-    )
-    if resume and not named:
-        raise UserError("resume=true: say which run goes on: hydra.run.dir=outputs/predict/NAME")
 
 
 def unfinished_files(journal: Journal, files: Sequence[InputFile]) -> list[InputFile]:

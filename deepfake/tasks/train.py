@@ -34,8 +34,7 @@ from deepfake.tasks.build import (
     resolve,
 )
 from deepfake.training.callbacks import make_callbacks, silence_copies
-from deepfake.training.checkpoint import Checkpoint, read_checkpoint
-from deepfake.training.checkpoint_io import check_resume
+from deepfake.training.checkpoint import Checkpoint, check_resume, read_checkpoint
 from deepfake.training.loggers import open_loggers, publish
 from deepfake.training.module import DetectorModule
 

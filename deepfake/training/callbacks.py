@@ -1,8 +1,10 @@
-"""Callbacks of a training, as conf/callbacks names them: checkpoints, progress, weight averages and more."""
+"""Callbacks of a training (conf/callbacks): checkpoints, progress, weight averages and more."""
 
 from __future__ import annotations
 
+import io
 import logging
+import signal
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import (
     Callback,
     EarlyStopping,
@@ -25,6 +28,7 @@ from torch.optim.swa_utils import get_ema_avg_fn
 from deepfake.config import build
 from deepfake.data.dataset import Batch
 from deepfake.errors import UserError
+from deepfake.io import atomic_path
 from deepfake.scoring.metrics import goal
 from deepfake.training.module import MONITORS, DetectorModule
 
@@ -208,3 +212,37 @@ class AverageWeights(WeightAveraging):
         """Resume with the weights and their average; for a test the average is loaded already."""
         if trainer.state.fn == TrainerFn.FITTING:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
+
+
+class KeepSignalHandler(Callback):
+    """Keeps the handler of SIGTERM that was set before the trainer was made.
+
+    Lightning replaces it and informs the other processes by a broadcast, which hangs while they do something
+    else.
+    """
+
+    def __init__(self) -> None:
+        self.before = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Set it again, if it is a Python function."""
+        if callable(self.before):
+            signal.signal(signal.SIGTERM, self.before)
+
+    on_sanity_check_start = on_test_start = on_train_start
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint into a file beside its place and renames that.
+
+    Lightning writes into the system's temporary folder and copies the file if that is on another disk: a
+    process killed meanwhile leaves half a last.ckpt. Raises OSError for a full disk.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint; the one that it replaces stays until the new one is complete."""
+        assert storage_options is None
+        buffer = io.BytesIO()  # torch's own writer does not say why it failed
+        torch.save(checkpoint, buffer)
+        with atomic_path(Path(path), durable=True) as part:
+            part.write_bytes(buffer.getbuffer())

@@ -63,9 +63,7 @@ def check_plain(values: Any, place: str) -> None:
 
 
 def check_net(net: Any, place: str = "net") -> None:
-    """Raise UserError unless a net is plain, of Hydra's keys has only HYDRA_KEYS, and fetches nothing."""
-    if place == "net":
-        check_plain(net, place)
+    """Raise UserError if a plain net has others of Hydra's keys than HYDRA_KEYS, or fetches something."""
     if isinstance(net, Mapping):
         for name, value in net.items():
             if name.startswith("_") and name not in HYDRA_KEYS:
@@ -80,6 +78,7 @@ def check_net(net: Any, place: str = "net") -> None:
             check_net(value, f"{place}[]")
 
 
+SETTINGS = {"faces": FaceSettings, "decision": Decision, "evaluation": EvalSettings}
 KEY = "deepfake"
 WEIGHTS = "detector."
 LIBRARIES = ("deepfake", "torch", "torchvision", "timm", "pytorch-lightning", "facenet-pytorch")
@@ -106,9 +105,9 @@ class Checkpoint:
 
     def to_dict(self) -> dict[str, Any]:
         """All but the weights as plain values, with the versions of the libraries that move scores."""
-        values = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "weights"}
-        nested = {name: asdict(values[name]) for name in ("faces", "decision", "evaluation")}
-        return values | nested | {"versions": {name: package_version(name) for name in LIBRARIES}}
+        values = asdict(replace(self, weights={}))
+        del values["weights"]
+        return values | {"versions": {name: package_version(name) for name in LIBRARIES}}
 
     @classmethod
     def from_dict(cls, values: Any, weights: Mapping[str, Tensor] | None = None) -> Checkpoint:
@@ -120,29 +119,30 @@ class Checkpoint:
         known = {part.name for part in fields(cls)} - {"weights"}
         if not isinstance(values, Mapping) or not known <= set(values) <= {*known, "versions"}:
             raise UserError("its settings have not the entries of this version of deepfake")
+        check_plain(values["net"], "net")
         check_net(values["net"])
         if not isinstance(values["net"], Mapping) or not isinstance(values["net"].get("input"), Mapping):
             raise UserError("its net has no input spec")
-        for name in ("faces", "decision", "evaluation"):
-            if not isinstance(values[name], Mapping):
-                raise UserError(f"{name} refused: no settings but a {type(values[name]).__name__}")
-            check_plain(values[name], name)
         check_plain(values["threshold_rule"], "threshold_rule")
         check_protocol(values["protocol"])
         try:
-            checkpoint = cls(
-                net=dict(values["net"]),
-                faces=FaceSettings.from_dict(values["faces"]),
-                decision=Decision(**values["decision"]),
-                evaluation=EvalSettings(**values["evaluation"]),
-                threshold_rule=values["threshold_rule"],
-                protocol=values["protocol"],
-                weights=weights or {},
-            )
+            nested = {name: read_settings(kind, values[name], name) for name, kind in SETTINGS.items()}
+            plain = {name: values[name] for name in ("net", "threshold_rule", "protocol")}
+            checkpoint = cls(**plain, **nested, weights=weights or {})
             check_ranges(checkpoint.decision, checkpoint.evaluation)
         except TypeError as err:
             raise UserError(f"its settings have a value of another kind ({err})") from err
         return checkpoint
+
+
+def read_settings(kind: type[Any], values: Any, name: str) -> Any:
+    """Settings of a kind from plain values; raises UserError, or TypeError for a value of another kind."""
+    if not isinstance(values, Mapping):
+        raise UserError(f"{name} refused: no settings but a {type(values).__name__}")
+    if wrong := {str(key) for key in values} ^ {part.name for part in fields(kind)}:
+        raise UserError(f"{name} has other entries than in this version: {sorted(wrong)!s:.200}")
+    check_plain(values, name)
+    return kind(**values)
 
 
 def check_ranges(decision: Decision, evaluation: EvalSettings) -> None:
@@ -256,12 +256,35 @@ def build_net(net: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Detector
     return detector
 
 
-def without_downloads(net: Mapping[str, Any]) -> dict[str, Any]:
+def without_downloads(net: Any) -> Any:
     """The same config with pretrained off at every depth: the checkpoint's weights replace them anyway."""
+    if isinstance(net, Mapping):
+        return {name: name != "pretrained" and without_downloads(part) for name, part in net.items()}
+    return [without_downloads(part) for part in net] if isinstance(net, list | tuple) else net
 
-    def without(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {name: False if name == "pretrained" else without(part) for name, part in value.items()}
-        return [without(part) for part in value] if isinstance(value, list | tuple) else value
 
-    return dict(without(net))
+def check_resume(path: Path, own: Checkpoint) -> None:
+    """Raise UserError unless a training that would write such checkpoints can resume from this one."""
+    check_paths(read_content(path, key="resume").get("callbacks") or {}, path)
+    old = read_checkpoint(path, key="resume")
+    for name in ("net", "faces"):
+        if getattr(old, name) != getattr(own, name):
+            raise UserError(
+                f"resume={path}: its {name} settings are not those of this command; repeat the overrides "
+                f"in {path.parent.parent / '.hydra' / 'overrides.yaml'}"
+            )
+
+
+def check_paths(states: Any, path: Path) -> None:
+    """Raise UserError if the callbacks of a resumed checkpoint name checkpoints of another folder.
+
+    Lightning reads the best of them after training, and deletes those that a better one replaces.
+    """
+    if not isinstance(states, Mapping) or not all(isinstance(state, Mapping) for state in states.values()):
+        raise UserError(f"resume={path}: its callbacks have no states")
+    for state in states.values():
+        named = [state.get(f"{kind}_model_path") for kind in ("best", "last", "kth_best")]
+        for name in filter(None, [*named, *(state.get("best_k_models") or ())]):
+            plain = isinstance(name, str) and ".." not in Path(name).parts and "://" not in name
+            if not plain or Path(name).suffix != ".ckpt" or Path(name).parent.name != path.parent.name:
+                raise UserError(f"resume={path}: it names a checkpoint that is not of its run: {name!r:.80}")

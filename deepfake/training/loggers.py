@@ -15,15 +15,19 @@ import cv2
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from lightning_fabric.loggers.csv_logs import _ExperimentWriter
+from lightning_fabric.loggers.logger import rank_zero_experiment
 from omegaconf import OmegaConf
 from PIL import Image
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers.csv_logs import CSVLogger, ExperimentWriter
 from pytorch_lightning.utilities import rank_zero_only
 
 from deepfake.config import build
 from deepfake.errors import UserError
 from deepfake.faces.store import FaceStore
+from deepfake.io import write_csv
 from deepfake.reports.contact_sheet import middle_face, shorten
 from deepfake.reports.matrix import Matrix
 from deepfake.reports.plots import precision_recall
@@ -87,9 +91,12 @@ class WandbRun(WandbLogger):
             x, y = AXES[name]
             shown[f"curves/{name}"] = wandb.plot.line(wandb.Table([x, y], points), x, y, title=name)
         with staging_folder(self.id_file.parent / "staged"):
-            faces = [None if f is None else wandb.Image(f, file_type="jpg") for f in thumbnails(rows, store)]
-            data = [[face, *row.values()] for face, row in zip(faces, rows, strict=True)]
-            shown["test/predictions"] = wandb.Table(["face", *rows[0]], data)
+            table = wandb.Table(["face", *rows[0]])
+            for row in rows:
+                scored = row["prob"] is not None
+                face = wandb.Image(thumbnail(store, row["video"]), file_type="jpg") if scored else None
+                table.add_data(face, *row.values())
+            shown["test/predictions"] = table
             self.experiment.log(shown | {"trainer/global_step": step})
             self.experiment.summary.update(metrics)
             if self.artifacts:
@@ -134,7 +141,11 @@ def open_loggers(config: Mapping[str, Any], run_dir: Path) -> Iterator[list[Logg
         for name, settings in config["logger"].items():
             loggers.append(make_logger(name, settings, run_dir, resume=config["resume"] is not None))
         for logger in loggers:
-            log_config(logger, config)
+            if isinstance(logger, WandbRun):
+                logger.start()
+            logger.log_hyperparams(dict(config))
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_text("config", f"```yaml\n{OmegaConf.to_yaml(config)}```")
         yield loggers
         status = "success"
     finally:
@@ -175,15 +186,6 @@ def name_and_group(run_dir: Path) -> tuple[str, str | None]:
     return shorten(" ".join(overrides) or run_dir.name, NAME_CHARS), Path(config.sweep.dir).name
 
 
-def log_config(logger: Logger, config: Mapping[str, Any]) -> None:
-    """Start a run with its resolved config."""
-    if isinstance(logger, WandbRun):
-        logger.start()
-    logger.log_hyperparams(dict(config))
-    if isinstance(logger, TensorBoardLogger):
-        logger.experiment.add_text("config", f"```yaml\n{OmegaConf.to_yaml(config)}```")
-
-
 def publish(
     loggers: Sequence[Logger],
     run_dir: Path,
@@ -209,12 +211,8 @@ def publish_matrix(settings: Mapping[str, Any], folder: Path, matrix: Matrix) ->
     """Send the matrix of a sweep as a run of its own in the sweep's group."""
     import wandb
 
-    place: dict[str, Any] = {
-        "save_dir": str(folder),
-        "name": "matrix",
-        "group": settings["group"] or folder.name,
-    }
-    logger: WandbRun = build(settings, **place)
+    group = settings["group"] or folder.name
+    logger: WandbRun = build(settings, save_dir=str(folder), name="matrix", group=group)
     logger.start()
     rows = list(matrix.cells.values())
     table = wandb.Table(list(rows[0]), [list(row.values()) for row in rows])
@@ -239,14 +237,9 @@ def read_predictions(run_dir: Path) -> list[dict[str, Any]]:
         ]
 
 
-def thumbnails(rows: Sequence[Mapping[str, Any]], store: FaceStore) -> Iterator[np.ndarray | None]:
-    """A face (FACE_PX, FACE_PX, 3) uint8 RGB of each scored video, None for the others."""
-    for row in rows:
-        if row["prob"] is None:
-            yield None
-        else:
-            face = middle_face(store.read(row["video"]))
-            yield cv2.resize(face, (FACE_PX, FACE_PX), interpolation=cv2.INTER_AREA)
+def thumbnail(store: FaceStore, video: str) -> np.ndarray:
+    """A face (FACE_PX, FACE_PX, 3) uint8 RGB of a scored video."""
+    return cv2.resize(middle_face(store.read(video)), (FACE_PX, FACE_PX), interpolation=cv2.INTER_AREA)
 
 
 def curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[list[float]]]:
@@ -259,3 +252,48 @@ def curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[list[float]]]:
     false, true = roc(prob, label)
     lines = {"roc": (false / false[-1], true / true[-1]), "pr": precision_recall(prob, label)}
     return {name: np.stack(points, axis=1).tolist() for name, points in lines.items()}
+
+
+class AtomicCSVLogger(CSVLogger):
+    """Lightning's CSVLogger, except that an interruption neither loses nor doubles a row."""
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> _ExperimentWriter:
+        """The writer of metrics.csv."""
+        if self._experiment is None:
+            self._experiment = AtomicMetrics(log_dir=self.log_dir)
+        return self._experiment
+
+
+class AtomicMetrics(ExperimentWriter):
+    """Appends rows to metrics.csv; the next save repeats what was interrupted.
+
+    Lightning's own writer empties the file to write it with new columns: an interruption then loses all rows.
+    """
+
+    def __init__(self, log_dir: str) -> None:
+        super().__init__(log_dir)
+        self.num_saved = 0  # complete rows in the file
+        self.is_consistent = False  # whether the file has these rows and no others
+
+    def save(self) -> None:
+        """Write the rows logged since the last save."""
+        if not self.metrics:
+            return
+        columns = sorted(set().union(self.metrics_keys, *self.metrics))
+        appending, self.is_consistent = self.is_consistent and columns == self.metrics_keys, False
+        path = Path(self.metrics_file_path)
+        if appending:
+            with path.open("a", newline="") as file:
+                csv.DictWriter(file, columns, lineterminator="\n").writerows(self.metrics)
+        else:
+            write_csv(path, columns, [*self._saved_rows(path), *self.metrics])
+        self.metrics_keys, self.num_saved = columns, self.num_saved + len(self.metrics)
+        self.metrics, self.is_consistent = [], True
+
+    def _saved_rows(self, path: Path) -> list[dict[str, Any]]:
+        if not self.num_saved:
+            return []
+        with path.open(newline="") as file:
+            return list(csv.DictReader(file))[: self.num_saved]

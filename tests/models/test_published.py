@@ -255,5 +255,5 @@ def test_what_a_checkpoint_says_of_its_crops_is_numbers(tmp_path: Path, value: A
 
 def test_weights_that_are_no_finite_numbers_are_named(tmp_path: Path) -> None:
     save_file({"conv_stem.weight": torch.tensor([1.0, float("nan")])}, tmp_path / "x.safetensors")
-    with pytest.raises(UserError, match=r"backbone\.net\.conv_stem\.weight holds what is no finite number"):
+    with pytest.raises(UserError, match=r"backbone\.net\.conv_stem\.weight has values that are not finite"):
         read_weights(tmp_path / "x.safetensors")

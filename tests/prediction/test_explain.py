@@ -116,10 +116,10 @@ def test_a_training_detector_and_a_backbone_without_maps_are_errors() -> None:
 
 
 def test_without_captum_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    explain.check_captum()
+    explain.check_explanation(True)
     monkeypatch.setattr(explain, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="uv sync --extra explain"):
-        explain.check_captum()
+        explain.check_explanation(True)
 
 
 def test_a_window_in_which_nothing_speaks_for_fake_is_cold() -> None:

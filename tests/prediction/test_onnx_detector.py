@@ -24,7 +24,7 @@ from deepfake.models.heads import LSTMHead
 from deepfake.models.mesonet import Meso4
 from deepfake.prediction.detector import LoadedDetector, load_detector
 from deepfake.prediction.export import to_onnx
-from deepfake.prediction.onnx_detector import load_onnx, make_notes, read_notes, session
+from deepfake.prediction.onnx_detector import load_onnx, make_metadata, read_metadata, session
 from deepfake.prediction.outputs import explainable
 from deepfake.records import InputSpec
 from deepfake.scoring.decision import Decision
@@ -63,8 +63,8 @@ def detector(crops: torch.Tensor) -> Detector:
 @pytest.fixture(scope="module")
 def file(detector: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("onnx") / "tiny.onnx"
-    notes = make_notes(detector, CHECKPOINT, {"network": detector.fingerprint})
-    path.write_bytes(to_onnx(detector, json.dumps(notes)))
+    metadata = make_metadata(detector, CHECKPOINT, {"network": detector.fingerprint})
+    path.write_bytes(to_onnx(detector, json.dumps(metadata)))
     return path
 
 
@@ -127,7 +127,7 @@ def test_asking_for_a_gpu_where_onnxruntime_has_none_uses_the_cpu_and_says_so(
     assert "onnxruntime-gpu" in caplog.text
 
 
-def without_notes(model: Any) -> None:
+def without_metadata(model: Any) -> None:
     del model.metadata_props[:]
 
 
@@ -135,26 +135,26 @@ def of_another_format(model: Any) -> None:
     model.metadata_props[0].value = json.dumps({**json.loads(model.metadata_props[0].value), "format": 7})
 
 
-def with_damaged_notes(model: Any) -> None:
+def with_damaged_metadata(model: Any) -> None:
     model.metadata_props[0].value = '{"format": 1}'
 
 
 def with_settings_unknown(model: Any) -> None:
-    notes = json.loads(model.metadata_props[0].value)
-    notes["checkpoint"]["faces"]["colour"] = 1
-    model.metadata_props[0].value = json.dumps(notes)
+    metadata = json.loads(model.metadata_props[0].value)
+    metadata["checkpoint"]["faces"]["colour"] = 1
+    model.metadata_props[0].value = json.dumps(metadata)
 
 
 def with_code_in_its_net(model: Any) -> None:
-    notes = json.loads(model.metadata_props[0].value)
-    notes["checkpoint"]["net"]["backbone"]["_args_"] = ["${oc.env:HOME}"]
-    model.metadata_props[0].value = json.dumps(notes)
+    metadata = json.loads(model.metadata_props[0].value)
+    metadata["checkpoint"]["net"]["backbone"]["_args_"] = ["${oc.env:HOME}"]
+    model.metadata_props[0].value = json.dumps(metadata)
 
 
 def with_a_foreign_rule(model: Any) -> None:
-    notes = json.loads(model.metadata_props[0].value)
-    notes["checkpoint"]["rule"] = 1
-    model.metadata_props[0].value = json.dumps(notes)
+    metadata = json.loads(model.metadata_props[0].value)
+    metadata["checkpoint"]["rule"] = 1
+    model.metadata_props[0].value = json.dumps(metadata)
 
 
 def for_other_crops(model: Any) -> None:
@@ -372,9 +372,9 @@ def with_an_unknown_operation(model: Any) -> None:
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        (without_notes, "not written by scripts/export.py"),
-        (of_another_format, "its notes have format 7, and this version reads 1"),
-        (with_damaged_notes, "damaged notes"),
+        (without_metadata, "not written by scripts/export.py"),
+        (of_another_format, "its metadata has format 7"),
+        (with_damaged_metadata, "damaged metadata"),
         (with_settings_unknown, "colour"),
         (with_a_foreign_rule, "not the entries of this version"),
         (with_code_in_its_net, "refused"),
@@ -441,8 +441,8 @@ def test_a_loaded_file_is_known_by_its_own_fingerprint_and_by_its_preprocessing(
     loaded, network = load_detector(file, device="cpu"), LoadedDetector(detector, CHECKPOINT, Path("x.ckpt"))
     assert loaded.fingerprint != network.fingerprint
     assert loaded.preprocessing_fingerprint == network.preprocessing_fingerprint
-    notes = onnxruntime.InferenceSession(file.read_bytes()).get_modelmeta().custom_metadata_map["deepfake"]
-    assert json.loads(notes)["fingerprints"] == {"network": detector.fingerprint}
+    metadata = onnxruntime.InferenceSession(file.read_bytes()).get_modelmeta().custom_metadata_map["deepfake"]
+    assert json.loads(metadata)["fingerprints"] == {"network": detector.fingerprint}
 
 
 def test_what_is_no_onnx_file_is_refused(tmp_path: Path) -> None:
@@ -469,9 +469,9 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
 
 
 def test_notes_are_read_as_they_were_written(detector: Detector) -> None:
-    notes = make_notes(detector, CHECKPOINT, {"network": "00"})
-    spec, checkpoint = read_notes(json.dumps(notes), Path("x.onnx"))
+    metadata = make_metadata(detector, CHECKPOINT, {"network": "00"})
+    spec, checkpoint = read_metadata(json.dumps(metadata), Path("x.onnx"))
     assert spec == SPEC
     assert checkpoint == replace(CHECKPOINT, protocol=STAMP)
-    assert checkpoint == read_notes(json.dumps(notes), Path("y.onnx"))[1]
-    assert notes["fingerprints"] == {"network": "00"}
+    assert checkpoint == read_metadata(json.dumps(metadata), Path("y.onnx"))[1]
+    assert metadata["fingerprints"] == {"network": "00"}

@@ -139,8 +139,8 @@ def test_a_pt2_file_says_what_pytorch_says_for_any_batch_and_window(
     checkpoint, output = untrained.checkpoint(model), tmp_path / "made" / "detector.pt2"
     command = (f"checkpoint={checkpoint}", "format=torch_export", f"output={output}", "repeats=1")
     export.main(composed("export", *command), tmp_path)
-    notes = {"deepfake.json": ""}
-    program = torch.export.load(output, extra_files=notes).module()
+    metadata = {"deepfake.json": ""}
+    program = torch.export.load(output, extra_files=metadata).module()
     detector, _ = read_detector(checkpoint)
     for batch, window in ((1, 1), (2, 3), (5, 9)):
         crops = random_crops(batch, window, SIZES[model], torch.Generator().manual_seed(1))
@@ -148,7 +148,7 @@ def test_a_pt2_file_says_what_pytorch_says_for_any_batch_and_window(
             expected = detector(crops)
             assert (program(crops) - expected).abs().max() <= 1e-5 * max(1, expected.abs().max())
     card = json.loads((output.parent / "detector.card.json").read_text())
-    assert json.loads(notes["deepfake.json"])["fingerprints"] == card["fingerprints"]
+    assert json.loads(metadata["deepfake.json"])["fingerprints"] == card["fingerprints"]
     assert set(card["speed"]["windows_per_s"]) == {"PyTorch", "torch.export"}
     assert str(Path(export.__file__).parents[2]).encode() not in output.read_bytes()
 

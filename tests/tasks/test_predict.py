@@ -182,13 +182,14 @@ def test_resuming_does_again_what_failed_what_changed_and_what_other_settings_de
     assert {row["verdict"] for row in rows(run_dir)} == {"real"}
 
 
-def test_resuming_needs_the_run_s_name(command: Callable[..., list[str]], tmp_path: Path) -> None:
-    given = [part for part in command(tmp_path, tmp_path) if not part.startswith("hydra.run.dir")]
-    done = commands.run([*given, "resume=true"], cwd=tmp_path)
-    assert done.returncode == 2
-    assert "resume=true: say which run goes on: hydra.run.dir=outputs/predict/NAME" in done.stdout
-    with pytest.raises(UserError, match="resume=some/run: true or false"):
-        predict.check_resume("some/run")
+def test_resuming_a_folder_without_a_run_starts_one_and_says_so(
+    predicted: Callable[..., None], quick_video: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    predicted(tmp_path / "new", quick_video, "resume=true")
+    assert "new (hydra.run.dir) holds no run" in caplog.text
+    assert len(rows(tmp_path / "new")) == 1
+    with pytest.raises(UserError, match="resume=some/run"):
+        predicted(tmp_path / "other", quick_video, "resume=some/run")
 
 
 def num_lines(path: Path) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deepfake.training.checkpoint_io import AtomicCSVLogger, AtomicMetrics
+from deepfake.training.loggers import AtomicCSVLogger, AtomicMetrics
 
 FIRST = [{"loss": 0.5}, {"loss": 0.25}]
 SAME_COLUMNS = [{"loss": 0.125}, {"loss": 0.0625}]
