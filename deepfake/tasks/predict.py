@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -32,6 +33,8 @@ from deepfake.scoring.prediction import Prediction
 from deepfake.signals import explain_early_end
 from deepfake.tasks.build import choose_detector, make_executor, make_limits, pick_device
 
+DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d")
+
 log = logging.getLogger(__name__)
 
 JOURNAL = "records.jsonl"
@@ -59,6 +62,8 @@ def main(cfg: DictConfig, run_dir: Path) -> None:
     files = collect(config["input"], recursive=config["recursive"])
     wanted = {name: config[name] for name in ("pages", "annotate", "explain")}
     if config["resume"] and not (run_dir / JOURNAL).exists():
+        if DATE_TIME.fullmatch(run_dir.name):  # the folder that a command gets which names none
+            raise UserError("resume=true: name the folder of the run, hydra.run.dir=outputs/predict/…")
         log.warning("resume=true: %s (hydra.run.dir) holds no run: it starts anew", short_path(run_dir))
     journal = Journal(run_dir / JOURNAL, f"{detector.job} {json.dumps(wanted)}", resume=config["resume"])
     todo = unfinished_files(journal, files) if config["resume"] else files

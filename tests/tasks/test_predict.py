@@ -190,6 +190,8 @@ def test_resuming_a_folder_without_a_run_starts_one_and_says_so(
     assert len(rows(tmp_path / "new")) == 1
     with pytest.raises(UserError, match="resume=some/run"):
         predicted(tmp_path / "other", quick_video, "resume=some/run")
+    with pytest.raises(UserError, match=r"hydra\.run\.dir"):
+        predicted(tmp_path / "2026-11-28_22-00-00", quick_video, "resume=true")
 
 
 def num_lines(path: Path) -> int:
