@@ -40,8 +40,8 @@ from requirements import skip_missing  # noqa: E402
 
 LONG_FILES = """
     golden/test_golden corpora/test_demo tasks/test_sweep test_connections tasks/test_interruption
-    tasks/test_stops tasks/test_processes app/test_page tasks/test_loggers tasks/test_resume tasks/test_overfit
-    tasks/test_predict prediction/test_heat_on_fakes test_extension tasks/test_weights
+    tasks/test_stops tasks/test_processes app/test_page tasks/test_loggers tasks/test_resume
+    tasks/test_overfit tasks/test_predict prediction/test_heat_on_fakes test_extension tasks/test_weights
 """.split()
 """Begun first, so that no worker has a long file left when the other one has ended."""
 
