@@ -11,6 +11,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import overload
 
@@ -22,6 +23,7 @@ from PIL import Image, ImageOps
 from deepfake.errors import DecodeError
 from deepfake.records import Frames
 from deepfake.video.probe import (
+    AS_CODED,
     LIMITS,
     Limits,
     Scan,
@@ -29,13 +31,15 @@ from deepfake.video.probe import (
     decode_errors,
     displayed_size,
     open_video,
+    orientation,
     scan,
+    square_pixel_size,
 )
 
 log = logging.getLogger(__name__)
 
 Decoded = av.VideoFrame | np.ndarray
-"""A frame from a reader: PyAV's own, usually YUV, or RGB (H, W, 3) uint8, rotation applied."""
+"""A frame as it is displayed: PyAV's own, usually YUV, or RGB (H, W, 3) uint8."""
 Region = tuple[slice, slice]
 """Rows and columns of a frame."""
 PLANAR = frozenset("yuv420p yuvj420p yuv422p yuvj422p yuv444p yuvj444p".split())
@@ -127,14 +131,13 @@ def decord_is_exact(scanned: Scan) -> bool:
     """Whether decord returns the right frames of such a file.
 
     It cannot decode AV1, mixes up H.264 in AVI and sometimes the last B-frames of any codec in AVI, starts
-    some frames late in MPEG-TS, ignores edit lists, and applies rotation in MP4 and MOV only.
+    some frames late in MPEG-TS, and ignores edit lists, most orientations and the shape of pixels.
     """
     info = scanned.info
     mixed_up = info.container == "mpegts" or (
         info.container == "avi" and (info.codec == "h264" or scanned.reordered)
     )
-    unrotated = info.rotation_deg != 0 and info.container != "mov"
-    return info.codec != "av1" and not mixed_up and not unrotated and not scanned.trimmed
+    return info.codec != "av1" and not mixed_up and scanned.as_coded and not scanned.trimmed
 
 
 def decord_frames(path: Path, wanted: np.ndarray, scanned: Scan) -> Iterator[np.ndarray]:
@@ -168,22 +171,19 @@ def decord_frames(path: Path, wanted: np.ndarray, scanned: Scan) -> Iterator[np.
         due = index + 1
 
 
-def pyav_frames_from_keys(path: Path, wanted: np.ndarray, scanned: Scan) -> Iterator[av.VideoFrame]:
+def pyav_frames_from_keys(path: Path, wanted: np.ndarray, scanned: Scan) -> Iterator[Decoded]:
     """Wanted frames like pyav_frames, but decoding skips ahead to key frames; a corrupt frame is an error.
 
     Files with gradual refresh mark frames as key frames that depend on others: decoders then hold frames back
     or flag them as corrupt.
     """
-    for frame in pyav_frames(path, wanted, scanned, skips=key_frame_skips(wanted, scanned)):
-        if frame.is_corrupt:
-            raise ValueError("the frame depends on one before its key frame")
-        yield frame
+    return pyav_frames(path, wanted, scanned, skips=key_frame_skips(wanted, scanned))
 
 
 def pyav_frames(
     path: Path, wanted: np.ndarray, scanned: Scan, *, skips: Mapping[int | None, int] | None = None
-) -> Iterator[av.VideoFrame]:
-    """Wanted frames by PyAV, rotation not applied (see to_rgb); skips: see key_frame_skips.
+) -> Iterator[Decoded]:
+    """Wanted frames by PyAV; skips: see key_frame_skips, with which a corrupt frame is an error.
 
     Frames are identified by their time stamps where the file has them, so that a lost frame is an error
     instead of a shift.
@@ -200,8 +200,10 @@ def pyav_frames(
             if index is None or index > due:
                 raise ValueError("the frame is lost or its time stamp is")
             if index == due:
-                check_size(*displayed_size(frame), scanned)
-                yield frame
+                if skips and frame.is_corrupt:
+                    raise ValueError("the frame depends on one before its key frame")
+                check_size(*displayed_size(frame, scanned.sample_aspect), scanned)
+                yield as_displayed(frame, scanned.sample_aspect)
                 due = next(left, None)
                 if due is None:
                     return
@@ -263,7 +265,7 @@ def decode_stream(
 
 
 def check_size(width: int, height: int, scanned: Scan) -> None:
-    """Raise ValueError if a frame, rotation applied, is not of the video's size."""
+    """Raise ValueError if a frame, as it is displayed, is not of the video's size."""
     if (height, width) != (scanned.info.height, scanned.info.width):
         raise ValueError(f"it is {width}x{height}, the video {scanned.info.width}x{scanned.info.height}")
 
@@ -298,8 +300,7 @@ def frame_size(frames: Sequence[np.ndarray], step: int) -> tuple[int, int]:
     frame = decoded_frame(frames, step)
     if isinstance(frame, np.ndarray):
         return frame.shape[0], frame.shape[1]
-    width, height = displayed_size(frame)
-    return height, width
+    return frame.height, frame.width
 
 
 def rgb_region(frames: Sequence[np.ndarray], step: int, region: Region) -> np.ndarray:
@@ -308,7 +309,7 @@ def rgb_region(frames: Sequence[np.ndarray], step: int, region: Region) -> np.nd
     4:4:4 frames (H.264's High 4:4:4) are slow to convert, so only the region of them is converted.
     """
     frame = decoded_frame(frames, step)
-    if isinstance(frame, np.ndarray) or frame.format.name not in FULL_CHROMA or round(frame.rotation):
+    if isinstance(frame, np.ndarray) or frame.format.name not in FULL_CHROMA:
         return to_rgb(frame)[region]
     planes = np.stack([plane[region] for plane in frame_planes(frame)])
     cut = av.VideoFrame.from_ndarray(planes, frame.format.name)
@@ -329,7 +330,7 @@ def resized_yuv(
     Planar YUV is not converted: its brightness keeps the video's own range.
     """
     frame = decoded_frame(frames, step)
-    if isinstance(frame, av.VideoFrame) and frame.format.name in PLANAR and not round(frame.rotation):
+    if isinstance(frame, av.VideoFrame) and frame.format.name in PLANAR:
         full = (frame.height, frame.width)
         cuts = (plane[scale_region(region, plane.shape, full)] for plane in frame_planes(frame))
         return np.dstack([cv2.resize(cut, size, interpolation=interpolation) for cut in cuts])
@@ -355,8 +356,19 @@ def scale_region(region: Region, shape: tuple[int, ...], full: tuple[int, int]) 
 
 
 def to_rgb(frame: Decoded) -> np.ndarray:
-    """The frame as it is displayed, with its rotation applied, (H, W, 3) uint8 RGB."""
-    if isinstance(frame, np.ndarray):
+    """The frame as (H, W, 3) uint8 RGB."""
+    return frame if isinstance(frame, np.ndarray) else frame.to_ndarray(format="rgb24")
+
+
+def as_displayed(frame: av.VideoFrame, sample_aspect: Fraction) -> Decoded:
+    """A frame with square pixels and in its orientation; unchanged if it is coded like that."""
+    transposed, mirrored, upside_down = turned = orientation(frame)
+    size = square_pixel_size(frame, sample_aspect)
+    if turned == AS_CODED and size == (frame.width, frame.height):
         return frame
-    rgb = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
-    return np.ascontiguousarray(rgb)
+    rgb: np.ndarray = frame.to_ndarray(format="rgb24")
+    if size != (frame.width, frame.height):
+        rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_CUBIC)
+    if transposed:
+        rgb = rgb.transpose(1, 0, 2)
+    return np.ascontiguousarray(rgb[:: -1 if upside_down else 1, :: -1 if mirrored else 1])

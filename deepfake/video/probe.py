@@ -11,11 +11,13 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
 import av
 import numpy as np
+from av.sidedata.sidedata import SideData
 
 from deepfake.errors import DecodeError, UserError
 from deepfake.records import VideoInfo
@@ -167,6 +169,7 @@ class Scan:
     keys: (K,) int64, indices of the key frames, at which decoding may start; empty without stamps.
     trimmed: some coded frames are never displayed, by an edit list or since the file starts inside a group.
     reordered: coding order differs from display order. limits: those that the file was checked against.
+    sample_aspect: width of a pixel over its height. as_coded: frames are displayed without any change.
     """
 
     info: VideoInfo
@@ -176,6 +179,8 @@ class Scan:
     trimmed: bool
     reordered: bool
     limits: Limits = LIMITS
+    sample_aspect: Fraction = Fraction(1)
+    as_coded: bool = True
 
 
 def probe(path: Path, limits: Limits = LIMITS) -> VideoInfo:
@@ -237,6 +242,7 @@ def _scan(path: Path, limits: Limits) -> Scan:
                 durations[packet.pts] = packet.duration or 0
         fps = float(stream.average_rate or stream.guessed_rate or 25)
         tick_s = float(stream.time_base or 0)
+        sample_aspect = stream.sample_aspect_ratio or Fraction(1)
     container, stream = open_video(path, limits)
     with container:
         first = next(container.decode(stream), None)
@@ -246,19 +252,21 @@ def _scan(path: Path, limits: Limits) -> Scan:
     num_frames = len(stamps) if stamps is not None else sum(not discard for _, discard in packets)
     if first is None or not num_frames:
         raise ValueError("no frame in it")
-    limits.check_size(first.width, first.height)  # the header may state another size
+    turned = orientation(first)
+    mirrored_only = turned in ((False, True, False), (False, False, True))
+    width, height = displayed_size(first, sample_aspect)
+    limits.check_size(width, height)  # the header may state another size
     ticks_s = stamps * tick_s if stamps is not None else np.arange(num_frames) / fps
     last_s = durations[int(stamps[-1])] * tick_s if stamps is not None else 0
     keys = [place for place, stamp in enumerate([] if stamps is None else stamps) if stamp in key_stamps]
     length_s = float(ticks_s[-1] - ticks_s[0] + (last_s or 1 / fps))
     limits.check("max_seconds", length_s, f"it is {length_s:.0f} s long")
-    width, height = displayed_size(first)
     info = VideoInfo(
         num_frames=num_frames,
         fps=fps,
         width=width,
         height=height,
-        rotation_deg=int(first.rotation),
+        rotation_deg=0 if mirrored_only else int(first.rotation),
         codec=CODEC_NAMES.get(codec, codec),
         container=name,
         duration_s=round(length_s, 6),
@@ -271,6 +279,8 @@ def _scan(path: Path, limits: Limits) -> Scan:
         num_frames < len(packets),
         reordered,
         limits,
+        sample_aspect,
+        as_coded=turned == AS_CODED and {width, height} == {first.width, first.height},
     )
 
 
@@ -289,6 +299,32 @@ def _display_stamps(
     return np.sort(np.array([stamp for stamp in stamps if stamp >= first], np.int64))
 
 
-def displayed_size(frame: av.VideoFrame) -> tuple[int, int]:
-    """Width and height of a frame with its rotation applied."""
-    return (frame.height, frame.width) if frame.rotation % 180 else (frame.width, frame.height)
+def displayed_size(frame: av.VideoFrame, sample_aspect: Fraction) -> tuple[int, int]:
+    """Width and height of a frame with square pixels and in its orientation."""
+    width, height = square_pixel_size(frame, sample_aspect)
+    return (height, width) if orientation(frame)[0] else (width, height)
+
+
+def square_pixel_size(frame: av.VideoFrame, sample_aspect: Fraction) -> tuple[int, int]:
+    """Width and height of a frame whose pixels are made square by enlarging one side."""
+    if sample_aspect >= 1:
+        return round(frame.width * sample_aspect), frame.height
+    return frame.width, round(frame.height / sample_aspect)
+
+
+AS_CODED = (False, False, False)
+
+
+def orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
+    """How a frame is displayed: whether transposed, then mirrored left to right, then top to bottom.
+
+    Its display matrix maps (x, y) to (a x + c y, b x + d y); angles between are taken for the nearest of the
+    eight orientations.
+    """
+    matrix = frame.side_data.get("DISPLAYMATRIX", None)
+    if not isinstance(matrix, SideData):
+        return AS_CODED
+    a, b, _, c, d = np.frombuffer(memoryview(matrix), np.int32)[:5].tolist()
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return False, a < 0, d < 0
+    return True, c < 0, b < 0
