@@ -5,6 +5,7 @@ Nothing heavy is imported before the config is complete, so that --help and --cf
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
@@ -69,6 +70,7 @@ log = logging.getLogger(__name__)
 
 def run(task: str, module: str | None = None) -> NoReturn:
     """Run main(config, run folder) of a module, deepfake.tasks.<task>, as the command line asks, and exit."""
+    sys.stdout, sys.stderr = tolerant(sys.stdout), tolerant(sys.stderr)
     register_resolvers()
     logging.raiseExceptions = False  # a full disk would print a traceback for every line of the log file
     sweeping = bool({"-m", "--multirun"} & set(sys.argv))
@@ -105,6 +107,42 @@ def run(task: str, module: str | None = None) -> NoReturn:
         if any(argument.startswith(("hydra/launcher=", "hydra/sweeper=")) for argument in sys.argv):
             print(PLUGINS, file=sys.stderr)
     sys.exit(max(exit_status, *exit_statuses, 0))
+
+
+class OpenEndedPipe(io.FileIO):
+    """A stream of this process; once nobody reads it any more, what is written is dropped."""
+
+    def write(self, data: Any) -> int:
+        """Write bytes; the number that is done with."""
+        try:
+            return super().write(data) or 0
+        except BrokenPipeError:
+            return memoryview(data).nbytes
+
+
+def tolerant(stream: Any) -> Any:
+    """A stream of text to which every text can be written: it neither raises for a letter nor for its reader.
+
+    A job must not fail because a terminal has another encoding, or because `| head -1` has read enough. A
+    stream that is closed takes what is written and drops it; one that is no file of the system stays.
+    """
+    if stream is None:
+        return open(os.devnull, "w", encoding="utf-8")
+    if stream not in (sys.__stdout__, sys.__stderr__):
+        return stream
+    try:
+        raw = OpenEndedPipe(stream.fileno(), "wb", closefd=False)
+        stream.flush()
+    except (OSError, ValueError):
+        return stream
+    errors = "replace" if stream.errors in ("strict", "surrogateescape") else stream.errors
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=stream.encoding,
+        errors=errors,
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
 
 
 def all_keys(task: str) -> list[str]:

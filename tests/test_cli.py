@@ -161,3 +161,63 @@ def test_a_value_that_a_constructor_refuses_ends_the_command(
     assert "Traceback" not in done.stderr
     assert done.stdout.splitlines()[-1].startswith("error: ")
     assert arguments[-1].partition("=")[2] in done.stdout.splitlines()[-1]
+
+
+ENCODINGS = (
+    {"PYTHONUTF8": "0", "PYTHONIOENCODING": "latin-1"},
+    {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii:strict"},
+    {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"},
+)
+PRINTS = """
+import sys
+from deepfake.cli import tolerant
+sys.stdout, sys.stderr = tolerant(sys.stdout), tolerant(sys.stderr)
+for stream in (sys.stdout, sys.stderr):
+    for _ in range(20_000):
+        print("epoch 1 \\u2501\\u2192 \\xfc \\U0001f600", file=stream)
+open(sys.argv[1], "w").write("done")
+"""
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_every_text_can_be_printed_on_every_terminal(encoding: dict[str, str], tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PRINTS, str(tmp_path / "done")],
+        capture_output=True,
+        check=True,
+        env=os.environ | encoding,
+    )
+    assert done.stdout.count(b"epoch 1") == done.stderr.count(b"epoch 1") == 20_000
+    assert (tmp_path / "done").is_file()
+
+
+@pytest.mark.parametrize("redirect", ["2>&1 | head -1", ">&-", ">&- 2>&-", "> /dev/null"])
+def test_a_reader_that_leaves_does_not_end_the_job(redirect: str, tmp_path: Path) -> None:
+    line = f'"$0" -c "$1" "$2" {redirect}; exit ${{PIPESTATUS[0]}}'
+    command = ["bash", "-c", line, sys.executable, PRINTS, str(tmp_path / "done")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-500:]
+    assert "Error" not in done.stderr
+    assert (tmp_path / "done").is_file()
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_names_of_any_letters_reach_the_table_of_a_plain_terminal(
+    encoding: dict[str, str], tmp_path: Path
+) -> None:
+    run = tmp_path / "runs" / "ü→😀"
+    (run / ".hydra").mkdir(parents=True)
+    (run / ".hydra" / "config.yaml").write_text("{monitor: val/loss, model: {window: 4}}\n")
+    (run / ".hydra" / "hydra.yaml").write_text("hydra: {overrides: {task: []}, runtime: {choices: {}}}\n")
+    (run / "metrics.json").write_text('{"test/video_auroc": 0.5}')
+    script = [sys.executable, str(ROOT / "scripts" / "compare.py")]
+    done = subprocess.run(
+        [*script, f"runs={run}", f"hydra.run.dir={tmp_path / 'out'}"],
+        capture_output=True,
+        check=False,
+        timeout=120,
+        env=os.environ | encoding,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert b"0.5" in done.stdout
+    assert "results in" in (tmp_path / "out" / "compare.log").read_text("utf-8")

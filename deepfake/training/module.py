@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from torchmetrics import MeanMetric, Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from deepfake.data.dataset import Batch, SharedFrames
+from deepfake.errors import Stopped
 from deepfake.models.detector import Detector
 from deepfake.scoring.aggregate import WindowScores
 from deepfake.scoring.decision import Decision, fitted
@@ -126,6 +128,8 @@ class DetectorModule(pl.LightningModule):
         """The loss of one batch."""
         label = batch.label * (1 - self.label_smoothing) + self.label_smoothing / 2
         loss = binary_cross_entropy_with_logits(self(batch.crops), label)
+        if not loss.isfinite():  # train_loss reads each loss too, so that this waits for nothing more
+            self._stop(f"the loss of batch {batch_idx + 1} is {float(loss.detach())}")
         self.train_loss.update(loss.detach(), weight=len(label))
         self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
         self.log("train/loss", self.train_loss, on_step=False, on_epoch=True, prog_bar=True)
@@ -148,6 +152,7 @@ class DetectorModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Fit the decision, measure with it, and step a plateau schedule."""
         scores, labels = self.scores.gather()
+        self._check_scores("validation", scores)
         decision = self.fit_decision(self.checkpoint.decision, scores, labels)
         self.checkpoint = replace(self.checkpoint, decision=decision)
         metrics = self._log_metrics("val", scores, labels)
@@ -158,6 +163,7 @@ class DetectorModule(pl.LightningModule):
     def on_test_epoch_end(self) -> None:
         """Measure with the decision of the checkpoint."""
         self.test_result = self.scores.gather()
+        self._check_scores("test", self.test_result[0])
         self._log_metrics("test", *self.test_result)
 
     def configure_optimizers(self) -> Any:
@@ -185,7 +191,10 @@ class DetectorModule(pl.LightningModule):
             scheduler.step()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the checkpoint."""
+        """Add the checkpoint; raises Stopped for weights that are not finite, before the file is written."""
+        for name, value in checkpoint.get("state_dict", {}).items():
+            if isinstance(value, Tensor) and not value.isfinite().all():
+                self._stop(f"the weights {name} are not finite numbers")
         checkpoint[KEY] = self.checkpoint.to_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -204,6 +213,17 @@ class DetectorModule(pl.LightningModule):
             frame=batch.frame,
             label=batch.label,
             logit=logit,
+        )
+
+    def _check_scores(self, split: str, scores: WindowScores) -> None:
+        wrong = int((~np.isfinite(scores.logit)).sum())
+        if wrong:
+            self._stop(f"{wrong} of {len(scores)} scores of the {split} split are not finite numbers")
+
+    def _stop(self, what: str) -> NoReturn:
+        raise Stopped(
+            f"epoch {self.current_epoch + 1}: {what}. The checkpoints of earlier epochs are kept. A lower "
+            "model.optimizer.lr, a smaller trainer.gradient_clip_val or trainer.precision=32-true may help"
         )
 
     def _log_metrics(self, stage: str, scores: WindowScores, labels: dict[int, int]) -> dict[str, float]:

@@ -61,8 +61,8 @@ class NoiseData(pl.LightningDataModule):
 def fit() -> Callable[..., pl.Trainer]:
     """Train a module on noise for some epochs with callbacks."""
 
-    def run(module: DetectorModule, *callbacks: Callback, max_epochs: int) -> pl.Trainer:
-        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    def run(module: DetectorModule, *callbacks: Callback, max_epochs: int, **settings: Any) -> pl.Trainer:
+        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, **settings}
         trainer = pl.Trainer(
             accelerator="cpu",
             max_epochs=max_epochs,

@@ -1,10 +1,15 @@
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 from deepfake.data.dataset import Batch
+from deepfake.errors import Stopped
 from deepfake.scoring.decision import Decision
 from deepfake.scoring.metrics import goal
 from deepfake.training.checkpoint import KEY
@@ -58,3 +63,48 @@ def test_the_loss_of_an_epoch_is_the_mean_over_windows_whatever_the_batches(
 )
 def test_losses_and_error_rates_are_better_when_smaller(monitor: str, better: str) -> None:
     assert goal(monitor) == better
+
+
+class Spoil(Callback):
+    """Puts a value into the head's weights in epoch 2: before a batch, or before or after validation."""
+
+    def __init__(self, when: str, value: float) -> None:
+        self.when, self.value = when, value
+
+    def spoil(self, trainer: pl.Trainer, module: pl.LightningModule, when: str) -> None:
+        if trainer.current_epoch == 1 and when == self.when:
+            with torch.no_grad():
+                module.detector.head.linear.weight.fill_(self.value)  # type: ignore[union-attr, operator]
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, *_: object) -> None:
+        self.spoil(trainer, module, "batch")
+
+    def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.spoil(trainer, module, "validation")
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.spoil(trainer, module, "checkpoint")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    ("when", "what"), [("batch", "loss"), ("validation", "scores"), ("checkpoint", "head")]
+)
+def test_a_loss_scores_or_weights_that_are_not_finite_stop_the_training_and_keep_the_last_good_checkpoint(
+    make_module: MakeModule,
+    fit: Callable[..., pl.Trainer],
+    tmp_path: Path,
+    *,
+    when: str,
+    what: str,
+    value: float,
+) -> None:
+    module = make_module(optimizer=partial(torch.optim.SGD, lr=1e-3))
+    writer = ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1, save_last=True)
+    with pytest.raises(Stopped, match=rf"^epoch 2: .*{what}.*model\.optimizer\.lr") as stopped:
+        fit(module, Spoil(when, value), writer, max_epochs=3, enable_checkpointing=True)
+    assert "\n" not in str(stopped.value)
+    assert {path.name for path in tmp_path.iterdir()} == {"epoch=0.ckpt", "last.ckpt"}
+    last = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert last["epoch"] == 0
+    assert all(weights.isfinite().all() for weights in last["state_dict"].values())
