@@ -113,7 +113,7 @@ def read_json(path: Path) -> Any:
     """The content of a JSON file."""
     try:
         return json.loads(_text(path))
-    except ValueError as err:
+    except (ValueError, RecursionError) as err:
         raise UserError(f"{path}: not readable as JSON ({err}); download it again or remove it") from err
 
 

@@ -63,7 +63,7 @@ def read_metadata(text: str, path: Path) -> tuple[InputSpec, Checkpoint]:
         return InputSpec(**metadata["input"]), replace(checkpoint, protocol=stamp)
     except UserError as err:
         raise UserError(f"checkpoint={path}: {err}; export it anew") from err
-    except (ValueError, TypeError, KeyError, AttributeError) as err:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as err:
         raise UserError(
             f"checkpoint={path}: damaged metadata ({type(err).__name__}: {err!s:.80}); export it anew"
         ) from err

@@ -6,7 +6,6 @@ import operator
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +55,7 @@ def check_plain(values: Any, place: str) -> None:
         if not NAME.fullmatch(values):
             raise UserError(f"{place}={values!r:.80} refused: neither paths nor addresses belong there")
     elif isinstance(values, int | float):
-        if not isfinite(values) or abs(values) > LARGEST:
+        if not abs(values) <= LARGEST:  # nor NaN; isfinite takes no integer of 400 digits
             raise UserError(f"{place}={values!r:.80} refused: must be a number up to {LARGEST}")
     elif values is not None:
         raise UserError(f"{place} refused: {type(values).__name__} is no plain value")

@@ -139,6 +139,16 @@ def with_damaged_metadata(model: Any) -> None:
     model.metadata_props[0].value = '{"format": 1}'
 
 
+def with_deep_notes(model: Any) -> None:
+    model.metadata_props[0].value = "[" * 100_000
+
+
+def with_a_number_of_400_digits(model: Any) -> None:
+    notes = json.loads(model.metadata_props[0].value)
+    notes["checkpoint"]["decision"]["threshold"] = 10**400
+    model.metadata_props[0].value = json.dumps(notes)
+
+
 def with_settings_unknown(model: Any) -> None:
     metadata = json.loads(model.metadata_props[0].value)
     metadata["checkpoint"]["faces"]["colour"] = 1
@@ -375,6 +385,8 @@ def with_an_unknown_operation(model: Any) -> None:
         (without_metadata, "not written by scripts/export.py"),
         (of_another_format, "its metadata has format 7"),
         (with_damaged_metadata, "damaged metadata"),
+        (with_deep_notes, "RecursionError"),
+        (with_a_number_of_400_digits, "threshold"),
         (with_settings_unknown, "colour"),
         (with_a_foreign_rule, "not the entries of this version"),
         (with_code_in_its_net, "refused"),
