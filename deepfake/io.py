@@ -89,8 +89,14 @@ def atomic_path(path: Path, *, durable: bool = False) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+MACOS_FILES = ("._", ".DS_Store")
+"""How names begin that macOS adds to folders."""
+
+
 def walk_files(folder: Path, *, recursive: bool = True, upwards: bool = True) -> Iterator[Path]:
-    """The files in a folder and, if recursive, in those below it, without hidden ones (".name"), in no order.
+    """The files in a folder and, if recursive, in those below it, in no order, without hidden folders.
+
+    Files of MACOS_FILES are left out too.
 
     Links to folders are followed after the folders themselves, and each real folder is entered once, so that
     rings of links end. upwards: also where a link leads to a folder that holds the link. Folders that cannot
@@ -110,7 +116,7 @@ def walk_files(folder: Path, *, recursive: bool = True, upwards: bool = True) ->
                 folders[:] = sorted(name for name in folders if name[0] != ".") if recursive else []
                 linked = [path for name in folders if (path := Path(place, name)).is_symlink()]
                 links += linked if upwards else [path for path in linked if not _leads_upwards(path)]
-                yield from (Path(place, name) for name in names if name[0] != ".")
+                yield from (Path(place, name) for name in names if not name.startswith(MACOS_FILES))
         starts = links
 
 

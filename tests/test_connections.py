@@ -67,7 +67,7 @@ def test_no_command_opens_one(
         ("predict", best, f"input={video}", "parallel.num_workers=1"),
         ("audit", tiny_demo[0], tiny_demo[2]),
         ("augment", *tiny_demo[:3], "faces.num_clips=2"),
-        ("compare", f"runs={trained.parent}"),
+        ("compare", f"runs={tmp_path}"),
         ("export", best, f"output={tmp_path}/detector.onnx", "repeats=0"),
         ("robustness", best, *tiny_demo, *fast, "levels=[1]", "distortions=[jpeg]"),
         ("doctor", "selftest=false"),

@@ -14,7 +14,7 @@ from deepfake.faces import extract_corpus as corpus_module
 from deepfake.faces.main_face import Choice, choose, mask_shares, region_shares
 from deepfake.faces.settings import FaceSettings
 from deepfake.faces.store import MISSED, FaceStore, read_about
-from deepfake.faces.video_faces import VideoFaces, to_table
+from deepfake.faces.video_faces import SourceFile, VideoFaces, to_table
 from deepfake.records import FAKE, REAL, Video, VideoInfo
 from deepfake.video.write import write_video
 
@@ -163,7 +163,7 @@ def extraction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeExtractio
     monkeypatch.chdir(tmp_path)
     for name in ("real", "fake"):
         Path(name).touch()
-    return FakeExtraction(lambda path, settings: TWO)
+    return FakeExtraction(lambda path, settings: replace(TWO, source=SourceFile.of(path)))
 
 
 def test_mask_shares_survive_the_store_and_a_file_without_them_has_none(store: FaceStore) -> None:
